@@ -1,0 +1,213 @@
+"""The bodies on the wire: one struct for each topic kind. Unknown fields are ignored; known ones are held to their ranges."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from agent.wire.hardware import Hardware
+from agent.wire.manifest import Digest
+
+Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+Reason = Annotated[str, msgspec.Meta(max_length=1000)]
+#: Seconds since 1970-01-01 UTC by the sender's clock.
+Epoch = Annotated[float, msgspec.Meta(ge=0, le=32_503_680_000)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Figure = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
+Secret = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{32,128}$")]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A body; absent fields have their defaults."""
+
+
+class EnrollRequest(Message):
+    """A device introduces itself. It made `secret` and keeps it; the server stores only a hash."""
+
+    token: Annotated[str, msgspec.Meta(max_length=256)]
+    secret: Secret
+    name: Name
+    hardware: Hardware
+    agent_version: Annotated[str, msgspec.Meta(max_length=64)]
+    simulated: bool = False
+
+
+class EnrollReply(Message):
+    status: Literal["accepted", "pending", "rejected"]
+    device_id: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    reason: Reason = ""
+
+
+class Active(Message):
+    """What the device runs, by its manifest's digest."""
+
+    manifest: Digest
+    deployment_id: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    since: Epoch = 0
+
+
+class State(Message):
+    """Reported state; also the last will (with online false). `seq` rises within one boot."""
+
+    online: bool
+    boot_id: Id
+    seq: Count = 0
+    at: Epoch = 0
+    agent_version: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    device_class: Annotated[str, msgspec.Meta(max_length=32)] = ""
+    hardware: Hardware | None = None
+    active: Active | None = None
+    config_version: Count = 0
+    mode: Literal["full", "slim", "hybrid"] = "full"
+    #: True: nothing depends on the next decision, so this is a good moment to change something.
+    idle: bool = True
+
+
+class Stages(Message):
+    """Mean milliseconds of a decision in each stage; L_total is their sum."""
+
+    queue: Figure = 0
+    preprocess: Figure = 0
+    compute: Figure = 0
+    postprocess: Figure = 0
+
+
+class Sample(Message):
+    """One look at a device. Bytes, percent of all cores, °C, W, J, ms.
+
+    What this device cannot know is absent. Counters (decisions, errors, …) are those since the previous sample.
+    """
+
+    seq: Count
+    at: Epoch
+    cpu_percent: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
+    memory_used: Count | None = None
+    memory_total: Count | None = None
+    disk_used: Count | None = None
+    disk_total: Count | None = None
+    network_rx: Figure | None = None
+    network_tx: Figure | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=-100, le=300)] | None = None
+    power: Figure | None = None
+    power_source: Literal["", "measured", "estimated"] = ""
+    energy_per_action: Figure | None = None
+    agent_memory: Count | None = None
+    interval: Figure = 0
+    decisions: Count = 0
+    latency_p50: Figure | None = None
+    latency_p95: Figure | None = None
+    stages: Stages | None = None
+    errors: Count = 0
+    not_finite: Count = 0
+    cache_lookups: Count = 0
+    cache_hits: Count = 0
+    episodes: Count = 0
+    successes: Count = 0
+    queued: Count = 0
+    manifest: Annotated[str, msgspec.Meta(max_length=64)] = ""
+
+
+class Telemetry(Message):
+    boot_id: Id
+    samples: Annotated[tuple[Sample, ...], msgspec.Meta(min_length=1, max_length=500)]
+    #: Samples that the device had to drop since the boot, because its queue was full.
+    dropped: Count = 0
+
+
+class DeploymentReport(Message):
+    """Where one deployment stands on the device. (deployment, boot, seq) orders reports."""
+
+    deployment_id: Id
+    boot_id: Id
+    seq: Count
+    at: Epoch
+    state: Literal[
+        "downloading",
+        "verified",
+        "installing",
+        "self_testing",
+        "watching",
+        "active",
+        "failed",
+        "rejected",
+        "rolled_back",
+    ]
+    step: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    progress: Share = 0
+    reason: Reason = ""
+    evidence: Annotated[dict[str, float | str], msgspec.Meta(max_length=32)] = {}
+
+
+class WantPart(Message):
+    """Missing blocks of one part: bit i (least significant first) of the hex string `missing` is block first + i."""
+
+    digest: Digest
+    first: Annotated[int, msgspec.Meta(ge=0, le=2**24)]
+    missing: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{2}){1,512}$")]
+
+
+class Want(Message):
+    parts: Annotated[tuple[WantPart, ...], msgspec.Meta(min_length=1, max_length=64)]
+
+
+class Config(Message):
+    """Settings that an operator may change from afar. A field that is absent stays as the device has it."""
+
+    telemetry_interval: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 5
+    watch_seconds: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 60
+    mode: Literal["full", "slim", "hybrid"] = "full"
+    device_class: Literal["", "embedded", "mobile", "edge_server"] = ""
+
+
+class Desired(Message):
+    """What the device should run. `version` rises with every change; an older one is ignored."""
+
+    version: Count
+    config_version: Count = 0
+    config: Config = Config()
+    deployment_id: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    manifest: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?$")] = ""
+
+
+class CommandOrder(Message):
+    """One order. After `deadline` it must not be started any more."""
+
+    id: Id
+    kind: Annotated[str, msgspec.Meta(max_length=32)]
+    deadline: Epoch
+    args: dict[str, Any] = {}
+
+
+class BenchmarkArgs(Message):
+    """Measure each of these variants on the golden observations, interleaved, `runs` times each."""
+
+    manifests: Annotated[tuple[Digest, ...], msgspec.Meta(min_length=1, max_length=8)]
+    runs: Annotated[int, msgspec.Meta(ge=5, le=2000)] = 100
+
+
+class Benchmark(Message):
+    """What one variant did on the device. Milliseconds and bytes; error is the largest against the golden outputs."""
+
+    manifest: Digest
+    ok: bool
+    p50: Figure = 0
+    p95: Figure = 0
+    memory: Count = 0
+    error: Figure = 0
+    reason: Reason = ""
+
+
+class BenchmarkResult(Message):
+    benchmarks: Annotated[tuple[Benchmark, ...], msgspec.Meta(max_length=8)]
+    runs: Count = 0
+
+
+class CommandReport(Message):
+    id: Id
+    seq: Count
+    at: Epoch
+    state: Literal["accepted", "running", "succeeded", "rejected", "failed"]
+    progress: Share = 0
+    reason: Reason = ""
+    result: dict[str, Any] = {}

@@ -1,0 +1,11 @@
+"""The Celery application: `celery -A fleet worker|beat`."""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fleet.settings")
+
+app = Celery("fleet")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks(["fleet.jobs", "fleet.rollouts", "fleet.telemetry"])

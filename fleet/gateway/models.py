@@ -1,0 +1,34 @@
+"""The outbox: what a transaction decided to say to devices, until the broker has taken it."""
+
+from django.db import models
+from django.utils import timezone
+
+
+class Outbox(models.Model):
+    """One MQTT message to be published; deleted when the broker acknowledged it."""
+
+    topic = models.CharField(max_length=256)
+    payload = models.BinaryField()
+    retain = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ("id",)
+
+    def __str__(self):
+        return self.topic
+
+
+class Rejected(models.Model):
+    """A message that was not taken, with the reason. Bounded by retention; never stops the stream."""
+
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+    topic = models.CharField(max_length=256)
+    reason = models.CharField(max_length=512)
+    excerpt = models.CharField(max_length=512, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+
+    def __str__(self):
+        return f"{self.topic}: {self.reason}"

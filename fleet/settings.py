@@ -1,0 +1,218 @@
+"""Settings of the server. Everything that differs between installations is an environment variable, read here and nowhere else.
+
+With none of them set, the server runs on SQLite, a file-system queue and the embedded broker, below `EDGEFLEET_DATA`.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+import dj_database_url
+import plotly
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+#: Where everything lives that this installation makes: database, artifacts, queue, keys.
+DATA_DIR = Path(os.environ.get("EDGEFLEET_DATA", BASE_DIR / "var")).resolve()
+KEYS_DIR = DATA_DIR / "keys"
+
+
+def _kept_secret(name: str) -> str:
+    """A secret from the environment, or one made once and kept in the data folder."""
+    given = os.environ.get(f"EDGEFLEET_{name.upper()}")
+    if given:
+        return given
+    path = KEYS_DIR / f"{name}.secret"
+    KEYS_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(48))
+    except FileExistsError:
+        pass
+    return path.read_text()
+
+
+def _flag(name: str, default: bool = False) -> bool:
+    return os.environ.get(name, "1" if default else "").lower() in {"1", "true", "yes", "on"}
+
+
+SECRET_KEY = _kept_secret("secret_key")
+DEBUG = _flag("EDGEFLEET_DEBUG")
+ALLOWED_HOSTS = os.environ.get("EDGEFLEET_HOSTS", "127.0.0.1,localhost,[::1]").split(",")
+CSRF_TRUSTED_ORIGINS = [origin for origin in os.environ.get("EDGEFLEET_ORIGINS", "").split(",") if origin]
+
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.humanize",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+    "django_htmx",
+    "fleet.accounts",
+    "fleet.audit",
+    "fleet.devices",
+    "fleet.catalog",
+    "fleet.jobs",
+    "fleet.rollouts",
+    "fleet.telemetry",
+    "fleet.gateway",
+    "fleet.brokers",
+    "fleet.dashboard",
+    "fleet.demo",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "fleet.dashboard.middleware.ContentSecurityPolicy",
+]
+
+ROOT_URLCONF = "fleet.urls"
+ASGI_APPLICATION = "fleet.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "fleet.dashboard.context.shell",
+            ],
+        },
+    },
+]
+
+# --- Database -------------------------------------------------------------------------------------------------------
+
+DATABASES = {"default": dj_database_url.config(default=f"sqlite:///{DATA_DIR / 'edgefleet.db'}", conn_max_age=60)}
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    DATABASES["default"]["OPTIONS"] = {
+        # A transaction takes the write lock at its start: two that read first and write later would else deadlock.
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 30,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA temp_store=MEMORY;",
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- People ---------------------------------------------------------------------------------------------------------
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "overview"
+LOGOUT_REDIRECT_URL = "login"
+SESSION_COOKIE_AGE = 14 * 24 * 3600
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _flag("EDGEFLEET_TLS")
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+# --- Language, time, files ------------------------------------------------------------------------------------------
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_THOUSAND_SEPARATOR = False
+
+STATIC_URL = "static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [
+    BASE_DIR / "static",
+    # plotly.min.js comes with the plotly package: nothing is fetched from elsewhere, nothing is vendored.
+    ("vendor/plotly", str(Path(plotly.__file__).parent / "package_data")),
+]
+STATICFILES_IGNORE = ("datasets", "templates")
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if (STATIC_ROOT / "staticfiles.json").exists()
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}
+WHITENOISE_USE_FINDERS = not (STATIC_ROOT / "staticfiles.json").exists()
+
+ARTIFACTS_DIR = DATA_DIR / "artifacts"
+WORK_DIR = DATA_DIR / "work"
+FILE_UPLOAD_TEMP_DIR = None
+MAX_UPLOAD_BYTES = int(os.environ.get("EDGEFLEET_MAX_UPLOAD_BYTES", 8 * 1024**3))
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+
+# --- Queue ----------------------------------------------------------------------------------------------------------
+
+CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL", "filesystem://")
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_IGNORE_RESULT = True  # a job's truth is its database row (fleet.jobs)
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_ROUTES = {"fleet.jobs.tasks.run": {"queue": "optimize"}}
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TASK_ACKS_LATE = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+if CELERY_BROKER_URL.startswith("filesystem:"):
+    _queue = DATA_DIR / "queue"
+    for _folder in ("messages", "control"):
+        (_queue / _folder).mkdir(parents=True, exist_ok=True)
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "data_folder_in": str(_queue / "messages"),
+        "data_folder_out": str(_queue / "messages"),
+        "control_folder": str(_queue / "control"),
+        "polling_interval": 0.1,
+    }
+elif CELERY_BROKER_URL.startswith("redis"):
+    # Longer than the longest job: a task that outlasts it would be delivered twice.
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 12 * 3600, "global_keyprefix": "edgefleet:"}
+CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "beat.db")
+CELERY_BEAT_SCHEDULE = {
+    "requeue jobs whose worker died": {"task": "fleet.jobs.tasks.requeue_lost", "schedule": 5.0},
+    "advance rollouts": {"task": "fleet.rollouts.tasks.tick", "schedule": 2.0},
+    "drop old rows": {"task": "fleet.telemetry.tasks.retention", "schedule": 60.0},
+}
+
+# --- MQTT -----------------------------------------------------------------------------------------------------------
+
+#: `embedded` starts amqtt in a process of ours; `external` expects a broker at MQTT_URL.
+MQTT_BROKER = os.environ.get("MQTT_BROKER", "embedded")
+MQTT_SERVER_SECRET = _kept_secret("mqtt_secret")
+MQTT_HOST = os.environ.get("MQTT_HOST", "127.0.0.1")
+MQTT_PORT = int(os.environ.get("MQTT_PORT", "1883"))
+#: Where the embedded broker listens; 0.0.0.0 lets devices of other machines in.
+MQTT_BIND = os.environ.get("MQTT_BIND", "127.0.0.1")
+MQTT_USERNAME = "server"
+#: Certificate and key of the embedded broker, and the authority that the gateway checks it with (all PEM files).
+MQTT_TLS_CERTIFICATE = os.environ.get("MQTT_TLS_CERTIFICATE", "")
+MQTT_TLS_KEY = os.environ.get("MQTT_TLS_KEY", "")
+MQTT_TLS_CA = os.environ.get("MQTT_TLS_CA", "")
+
+# --- Promises -------------------------------------------------------------------------------------------------------
+
+#: A device that reported nothing for this long is shown as offline, even when its last will never came.
+OFFLINE_AFTER_SECONDS = 30.0
+SAMPLE_RETENTION_DAYS = 7
+DECISION_PROMISE_MS = 100.0
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname:7} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": os.environ.get("EDGEFLEET_LOG", "INFO")},
+    "loggers": {
+        "django.request": {"level": "WARNING"},
+        "amqtt": {"level": "ERROR"},
+        "transitions": {"level": "WARNING"},
+        "httpx": {"level": "WARNING"},
+    },
+}
