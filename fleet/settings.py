@@ -1,4 +1,4 @@
-"""Settings of the server. Everything that differs between installations is an environment variable, read here and nowhere else.
+"""Settings of the server. What differs between installations is an environment variable, read here and nowhere else.
 
 With none of them set, the server runs on SQLite, a file-system queue and the embedded broker, below `EDGEFLEET_DATA`.
 """

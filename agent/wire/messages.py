@@ -1,4 +1,4 @@
-"""The bodies on the wire: one struct for each topic kind. Unknown fields are ignored; known ones are held to their ranges."""
+"""The bodies on the wire, one struct for each kind of topic. Unknown fields are ignored; known ones have ranges."""
 
 from typing import Annotated, Any, Literal
 

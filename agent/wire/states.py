@@ -53,6 +53,8 @@ DEVICE_STATES = frozenset(
 )
 DEPLOYMENT_ENDS = frozenset(Deployment) - frozenset(DEPLOYMENT_NEXT)
 DEPLOYMENT_OPEN = frozenset(DEPLOYMENT_NEXT)
+#: The device knows of it. Others may stand queued behind one of these.
+DEPLOYMENT_IN_FLIGHT = DEPLOYMENT_OPEN - {_D.QUEUED}
 #: Ends in which the device does not run what the rollout wanted, and somebody should look.
 DEPLOYMENT_BAD = frozenset({_D.FAILED, _D.REJECTED, _D.ROLLED_BACK, _D.TIMED_OUT})
 

@@ -77,8 +77,8 @@ class Deployment(models.Model):
             models.UniqueConstraint(fields=["rollout", "device"], name="one_deployment_per_device"),
             models.UniqueConstraint(
                 fields=["device"],
-                condition=Q(state__in=[s.value for s in states.DEPLOYMENT_OPEN]),
-                name="one_open_deployment_per_device",
+                condition=Q(state__in=sorted(states.DEPLOYMENT_IN_FLIGHT)),
+                name="one_deployment_in_flight",
             ),
             models.CheckConstraint(condition=Q(state__in=_values(states.Deployment)), name="deployment_state"),
         )

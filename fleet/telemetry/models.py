@@ -41,7 +41,10 @@ class Sample(models.Model):
     manifest = models.CharField(max_length=64, blank=True)
 
     class Meta:
-        indexes = (models.Index(fields=["device", "at"], name="sample_series"), models.Index(fields=["at"], name="sample_age"))
+        indexes = (
+            models.Index(fields=["device", "at"], name="sample_series"),
+            models.Index(fields=["at"], name="sample_age"),
+        )
         constraints = (models.UniqueConstraint(fields=["device", "boot_id", "seq"], name="sample_once"),)
 
     def __str__(self):
