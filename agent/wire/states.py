@@ -31,10 +31,11 @@ DEPLOYMENT_NEXT: dict[Deployment, frozenset[Deployment]] = {
     _D.QUEUED: frozenset({_D.NOTIFIED, _D.SKIPPED}) | _STOPS,
     _D.NOTIFIED: frozenset({_D.DOWNLOADING, _D.REJECTED}) | _STOPS,
     _D.DOWNLOADING: frozenset({_D.VERIFIED, _D.FAILED}) | _STOPS,
-    _D.VERIFIED: frozenset({_D.INSTALLING, _D.FAILED}),
-    _D.INSTALLING: frozenset({_D.SELF_TESTING, _D.FAILED}),
-    _D.SELF_TESTING: frozenset({_D.WATCHING, _D.FAILED}),
-    _D.WATCHING: frozenset({_D.ACTIVE, _D.ROLLED_BACK}),
+    # From here on only the device decides; a device that dies in the middle is given up at the deadline.
+    _D.VERIFIED: frozenset({_D.INSTALLING, _D.FAILED, _D.TIMED_OUT}),
+    _D.INSTALLING: frozenset({_D.SELF_TESTING, _D.FAILED, _D.TIMED_OUT}),
+    _D.SELF_TESTING: frozenset({_D.WATCHING, _D.FAILED, _D.TIMED_OUT}),
+    _D.WATCHING: frozenset({_D.ACTIVE, _D.ROLLED_BACK, _D.TIMED_OUT}),
 }
 
 #: The device decides these; everything else is the server's word.

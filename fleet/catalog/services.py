@@ -1,0 +1,156 @@
+"""Uploads, variants and releases. Each call is one transaction with its event."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Max
+from django.utils.text import slugify
+
+from agent.inference import policy_card
+from agent.wire import manifest as wire
+from fleet.audit.services import announce, record
+from fleet.catalog import store
+from fleet.catalog.models import Model, ModelVersion, Release, Trial, Variant
+from fleet.errors import Refused
+
+MAX_CARD = policy_card.MAX_CARD
+MAX_EVALUATION = 2 * 1024**3
+
+#: Evaluators are code that the server's administrator installed; an upload can only name one.
+EVALUATORS = {"tabletop": "fleet.demo.evaluator:evaluate"}
+
+
+def evaluators() -> list[str]:
+    return sorted(EVALUATORS)
+
+
+def add_version(
+    model_name, upload, file_name, card=None, evaluation=None, evaluator="", notes="", by=None
+) -> ModelVersion:
+    """Store an upload as the next version of a model (made when it is new).
+
+    upload and evaluation are Django files, card the bytes of a policy card. Raises Refused with the reason; then
+    nothing is stored under the model.
+    """
+    from fleet.optimizer import intake
+
+    name = slugify(model_name)[:64]
+    if not name:
+        raise Refused("The model's name needs at least one letter or digit.")
+    if evaluator and evaluator not in EVALUATORS:
+        raise Refused(f"There is no evaluator {evaluator}; installed are {', '.join(evaluators())}.")
+    card_data = _checked_card(card)
+    digest, size = store.put(upload.chunks(), settings.MAX_UPLOAD_BYTES)
+    try:
+        form = intake.examine(store.path(digest))
+    except intake.IntakeError as problem:
+        _forget(digest)
+        raise Refused(str(problem)) from problem
+    evaluation_digest = ""
+    if evaluation:
+        evaluation_digest, _ = store.put(evaluation.chunks(), MAX_EVALUATION)
+        try:
+            intake.examine_evaluation(store.path(evaluation_digest))
+        except intake.IntakeError as problem:
+            _forget(evaluation_digest)
+            raise Refused(str(problem)) from problem
+    with transaction.atomic():
+        model, _ = Model.objects.get_or_create(name=name)
+        number = (Model.objects.select_for_update().filter(pk=model.pk).aggregate(n=Max("versions__number"))["n"]) or 0
+        version = ModelVersion.objects.create(
+            model=model,
+            number=number + 1,
+            format=form,
+            file_name=Path(file_name).name[:255],
+            digest=digest,
+            size=size,
+            card=card_data,
+            evaluation_digest=evaluation_digest,
+            evaluator=evaluator,
+            notes=notes.strip()[:1024],
+            uploaded_by=by,
+        )
+        record("version.uploaded", f"{version} was uploaded, {size / 2**20:.1f} MiB", actor=by, version=version)
+    return version
+
+
+def _checked_card(card: bytes | None) -> dict:
+    if not card:
+        return {}
+    try:
+        policy_card.read(card)
+    except policy_card.CardError as problem:
+        raise Refused(str(problem)) from problem
+    return json.loads(card)
+
+
+def _forget(digest: str) -> None:
+    """Drop a refused upload, unless an accepted one has the same bytes."""
+    known = ModelVersion.objects.filter(digest=digest) | ModelVersion.objects.filter(evaluation_digest=digest)
+    if not known.exists():
+        store.path(digest).unlink(missing_ok=True)
+
+
+def manifest_bytes(variant: Variant) -> bytes:
+    """The bytes whose digest is the variant's manifest digest."""
+    return wire.encode(msgspec.convert(variant.manifest, wire.Manifest))
+
+
+def add_variant(trial: Trial, folder: Path) -> Variant:
+    """Store the artifact of a trial that passed, cut into parts, and make it a variant of the trial's version."""
+    from fleet.optimizer import packaging
+
+    version = trial.version
+    made = packaging.package(
+        folder,
+        store.put_bytes,
+        model=version.model.name,
+        version=str(version.number),
+        variant=trial.name,
+        device_class=trial.device_class,
+    )
+    data = wire.encode(made)
+    digest = wire.digest_of(data)
+    variant, _ = Variant.objects.update_or_create(
+        trial=trial,
+        defaults={
+            "version": version,
+            "device_class": trial.device_class,
+            "manifest_digest": digest,
+            "manifest": json.loads(data),
+            "bytes": made.size,
+        },
+    )
+    return variant
+
+
+def proposed(version: ModelVersion) -> dict[str, Variant]:
+    """The winner of each class that has one."""
+    winners = version.variants.filter(trial__verdict="won").select_related("trial", "version__model")
+    return {variant.device_class: variant for variant in winners}
+
+
+@transaction.atomic
+def create_release(version: ModelVersion, variants: Iterable[Variant], by, notes="") -> Release:
+    """One variant for each class that the release serves. A variant both slower and less faithful is refused."""
+    chosen = list(variants)
+    if not chosen:
+        raise Refused("A release needs at least one variant.")
+    classes = [variant.device_class for variant in chosen]
+    if len(set(classes)) != len(classes):
+        raise Refused("A release has one variant for each class, not two.")
+    for variant in chosen:
+        if variant.version_id != version.pk:
+            raise Refused(f"{variant} belongs to another version.")
+        if variant.trial.verdict not in ("won", "passed"):
+            raise Refused(f"{variant} did not pass its gates: {variant.trial.reason}")
+    number = (version.releases.select_for_update().aggregate(n=Max("number"))["n"] or 0) + 1
+    release = Release.objects.create(version=version, number=number, notes=notes[:512], created_by=by)
+    release.variants.set(chosen)
+    record("release.created", f"{release} for {', '.join(sorted(classes))}", actor=by, version=version)
+    announce(f"version:{version.pk}")
+    return release

@@ -1,0 +1,127 @@
+"""Start, cancel and repeat long work."""
+
+from datetime import timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from agent.wire.hardware import DeviceClass
+from fleet.audit.services import record
+from fleet.errors import Refused
+from fleet.jobs import queue
+from fleet.jobs.models import Job
+
+GOALS = ("balanced", "realtime", "accuracy")
+
+
+def _dispatch(job: Job) -> None:
+    """Wake a worker once the row is there to be claimed."""
+    from fleet.jobs.tasks import wake
+
+    transaction.on_commit(lambda: wake(job.pk, job.kind))
+
+
+@transaction.atomic
+def start_optimization(
+    version, device_class, by, goal="balanced", compression=None, bits=None, pruning=None, max_success_loss=None
+) -> Job:
+    """Queue the making of a variant for one class. Settings that are None follow the class and the goal."""
+    from fleet.optimizer.recipe import RecipeError, recipe_for
+
+    if device_class not in list(DeviceClass):
+        raise Refused(f"There is no device class {device_class}.")
+    if goal not in GOALS:
+        raise Refused(f"The goal is one of {', '.join(GOALS)}, not {goal}.")
+    if max_success_loss is not None and not 0 <= max_success_loss <= 100:
+        raise Refused(f"The success loss limit is 0 to 100 points, not {max_success_loss}.")
+    given = {"compression": compression, "bits": bits, "pruning": pruning}
+    try:
+        recipe_for(DeviceClass(device_class), goal, **given)
+    except RecipeError as problem:
+        raise Refused(str(problem)) from problem
+    if version.jobs.filter(kind="optimize", device_class=device_class, state__in=Job.OPEN).exists():
+        raise Refused(f"{version} is already being optimized for {device_class}; wait for that job or cancel it.")
+    params = {"goal": goal, "max_success_loss": max_success_loss} | {k: v for k, v in given.items() if v is not None}
+    job = Job.objects.create(
+        kind="optimize", version=version, device_class=device_class, params=params, created_by=by, step="In the queue"
+    )
+    record("job.queued", f"{queue.title(job)} was queued", actor=by, **queue.subjects(job))
+    queue.tell(job)
+    _dispatch(job)
+    return job
+
+
+@transaction.atomic
+def start_reoptimization(device, by) -> Job:
+    """Queue a measurement of candidates on the device itself; the best is deployed there."""
+    from fleet.catalog.models import Variant
+
+    if device.jobs.filter(kind="reoptimize", state__in=Job.OPEN).exists():
+        raise Refused(f"{device.name} is already being re-optimized; wait for that job or cancel it.")
+    if device.retired_at or device.admission != "accepted":
+        raise Refused(f"{device.name} is not in service.")
+    active = Variant.objects.filter(manifest_digest=device.active_manifest).select_related("version").first()
+    if active is None:
+        raise Refused(f"{device.name} runs no variant yet; roll a release out to it first.")
+    job = Job.objects.create(
+        kind="reoptimize",
+        version=active.version,
+        device=device,
+        device_class=device.device_class,
+        created_by=by,
+        step="In the queue",
+    )
+    record("job.queued", f"{queue.title(job)} was queued", actor=by, **queue.subjects(job))
+    queue.tell(job)
+    _dispatch(job)
+    return job
+
+
+@transaction.atomic
+def cancel(job: Job, by) -> None:
+    """End a job: at once when it is still queued, within seconds when a worker has it."""
+    now = timezone.now()
+    if Job.objects.filter(pk=job.pk, state="queued").update(
+        state="canceled", finished_at=now, reason=f"canceled by {by.username} before it began"
+    ):
+        record("job.canceled", f"{queue.title(job)} canceled", level="warn", actor=by, **queue.subjects(job))
+    elif Job.objects.filter(pk=job.pk, state="running").update(cancel_requested=True, step="Stopping"):
+        queue.log(job, f"{by.username} asked for it to stop.", "warn")
+    else:
+        raise Refused("This job has already ended.")
+    queue.tell(job)
+
+
+@transaction.atomic
+def retry(job: Job, by) -> Job:
+    """A new job with the settings of one that ended badly."""
+    if job.state in Job.OPEN or job.state == "succeeded":
+        raise Refused("Only a failed or canceled job can be repeated.")
+    if job.kind == "reoptimize":
+        return start_reoptimization(job.device, by)
+    return start_optimization(job.version, job.device_class, by, **job.params)
+
+
+def requeue_lost() -> int:
+    """Give jobs whose worker died to another, end those that killed too many, and wake the forgotten. Idempotent."""
+    now = timezone.now()
+    moved = 0
+    for job in queue.lost(now).select_related("version__model", "device")[:100]:
+        held = Job.objects.filter(pk=job.pk, state="running", claim=job.claim, heartbeat_at=job.heartbeat_at)
+        if job.cancel_requested or job.attempts >= queue.MAX_ATTEMPTS:
+            state = "canceled" if job.cancel_requested else "failed"
+            reason = f"its worker died, for the {job.attempts}. time: not tried again"
+            moved += held.update(state=state, reason=reason, finished_at=now)
+        else:
+            moved += held.update(state="queued", claim="", step="In the queue again: its worker died")
+            queue.log(job, "The worker died; the job was queued again.", "warn")
+            _dispatch(job)
+        queue.tell(job)
+    for job in queue.asleep(now).only("pk", "kind")[:100]:
+        if (
+            Job.objects.filter(pk=job.pk, state="queued")
+            .exclude(heartbeat_at__gt=now - timedelta(seconds=15))
+            .update(heartbeat_at=now)
+        ):
+            _dispatch(job)
+    return moved

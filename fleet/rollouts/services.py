@@ -1,0 +1,295 @@
+"""Start, steer and end rollouts; send commands. Each call is one transaction, whatever the number of devices."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from agent.wire import topics
+from agent.wire.messages import CommandOrder
+from agent.wire.states import (
+    DEPLOYMENT_BAD,
+    DEPLOYMENT_IN_FLIGHT,
+    DEPLOYMENT_NEXT,
+    DEPLOYMENT_OPEN,
+    ROLLOUT_NEXT,
+    Admission,
+)
+from agent.wire.states import Command as CommandState
+from agent.wire.states import Deployment as State
+from agent.wire.states import Rollout as RolloutState
+from fleet.audit.services import announce, record
+from fleet.catalog.models import Variant
+from fleet.devices.models import Device
+from fleet.errors import Refused
+from fleet.gateway import outbox
+from fleet.rollouts import policy
+from fleet.rollouts.models import Command, Deployment, Rollout
+from fleet.rollouts.transitions import move
+
+DEADLINE_SECONDS = 7 * 24 * 3600
+COMMANDS = ("benchmark", "ping")
+
+_CANCELABLE = sorted(state for state in DEPLOYMENT_OPEN if State.CANCELED in DEPLOYMENT_NEXT[state])
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewRow:
+    device: Device
+    variant: Variant | None
+    verdict: policy.Verdict
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a rollout would do, before it does it."""
+
+    rows: list[PreviewRow]
+    counts: Counter = field(default_factory=Counter)
+
+
+def members(devices: QuerySet[Device]) -> QuerySet[Device]:
+    """Those of `devices` that a rollout may touch."""
+    return devices.filter(admission=Admission.ACCEPTED, retired_at=None)
+
+
+def preview(release, devices: QuerySet[Device]) -> Preview:
+    """Judge each device. Two queries, whatever their number."""
+    variants = {variant.device_class: variant for variant in release.variants.select_related("trial")}
+    rows = []
+    for device in members(devices).order_by("name", "id"):
+        variant = variants.get(device.device_class)
+        verdict, reason = policy.judge(_candidate(device), _offer(variant))
+        rows.append(PreviewRow(device, variant, verdict, reason))
+    return Preview(rows, Counter(row.verdict for row in rows))
+
+
+def _candidate(device: Device) -> policy.Candidate:
+    hardware = device.hardware or {}
+    return policy.Candidate(
+        device_class=device.device_class,
+        active_manifest=device.active_manifest,
+        memory=int(hardware.get("memory_bytes") or 0),
+        storage=int(hardware.get("storage_bytes") or 0),
+    )
+
+
+def _offer(variant: Variant | None) -> policy.Offer | None:
+    if variant is None:
+        return None
+    return policy.Offer(variant.manifest_digest, variant.bytes, int(variant.manifest.get("memory_bytes") or 0))
+
+
+@transaction.atomic
+def start(release, by, group=None, devices: Iterable[Device] | None = None, deadline_seconds=DEADLINE_SECONDS):
+    """Begin a rollout to a group, or to the devices named. Raises Refused when there is nothing to do."""
+    if (group is None) == (devices is None):
+        raise Refused("Name a group or devices, not both.")
+    if not 60 <= deadline_seconds <= 365 * 24 * 3600:
+        raise Refused("The deadline is between one minute and one year.")
+    if group is not None:
+        chosen, target = group.devices.all(), group.name
+    else:
+        named = list(devices or [])
+        chosen = Device.objects.filter(pk__in=[device.pk for device in named])
+        target = named[0].name if len(named) == 1 else f"{len(named)} devices"
+    looked = preview(release, chosen)
+    if not looked.rows:
+        raise Refused(f"There is no accepted device in {target}.")
+    now = timezone.now()
+    rollout = Rollout.objects.create(
+        release=release,
+        group=group,
+        target=target,
+        state=RolloutState.RUNNING,
+        created_by=by,
+        started_at=now,
+        deadline_seconds=deadline_seconds,
+    )
+    _supersede([row.device.pk for row in looked.rows if row.verdict == "update"], rollout)
+    Deployment.objects.bulk_create(
+        [
+            Deployment(
+                rollout=rollout,
+                device=row.device,
+                variant=row.variant,
+                previous_manifest=row.device.active_manifest,
+                state=State.QUEUED if row.verdict == "update" else State.SKIPPED,
+                reason="" if row.verdict == "update" else row.reason,
+                deadline=now + timedelta(seconds=deadline_seconds),
+                finished_at=None if row.verdict == "update" else now,
+            )
+            for row in looked.rows
+        ],
+        batch_size=200,
+    )
+    counts = looked.counts
+    record(
+        "rollout.started",
+        f"{rollout}: {release} to {target}",
+        detail=f"{counts['update']} to update, {counts['already']} already there, "
+        f"{counts['blocked'] + counts['no_variant']} left out",
+        actor=by,
+        rollout=rollout,
+        version=release.version,
+    )
+    notify(rollout)
+    return rollout
+
+
+def notify(rollout: Rollout) -> int:
+    """Write the desired state of every queued deployment whose device is free. Returns how many were told."""
+    busy = Deployment.objects.filter(state__in=sorted(DEPLOYMENT_IN_FLIGHT)).values("device_id")
+    ready = list(
+        rollout.deployments.filter(state=State.QUEUED)
+        .exclude(device_id__in=busy)
+        .select_related("device", "variant")
+        .only("device__id", "device__active_manifest", "variant__manifest_digest", "state")
+    )
+    if not ready:
+        return 0
+    move(ready, State.NOTIFIED)
+    for deployment in ready:
+        deployment.device.desired_manifest = deployment.variant.manifest_digest
+        deployment.device.desired_deployment = deployment.pk
+        deployment.previous_manifest = deployment.device.active_manifest
+    Device.objects.bulk_update(
+        [deployment.device for deployment in ready], ["desired_manifest", "desired_deployment"], batch_size=200
+    )
+    Deployment.objects.bulk_update(ready, ["previous_manifest"], batch_size=200)
+    _cast_manifests({deployment.variant_id for deployment in ready})
+    outbox.write_desired(deployment.device_id for deployment in ready)
+    return len(ready)
+
+
+def _cast_manifests(variant_ids: set[int]) -> None:
+    from fleet.catalog.services import manifest_bytes
+
+    variants = Variant.objects.filter(pk__in=variant_ids)
+    outbox.put(
+        outbox.message(topics.manifest(variant.manifest_digest), manifest_bytes(variant), retain=True)
+        for variant in variants
+    )
+
+
+def _supersede(device_ids: list[str], rollout: Rollout) -> None:
+    """A newer rollout takes over where the device can still turn; elsewhere the new deployment queues behind."""
+    older = Deployment.objects.filter(device_id__in=device_ids, state__in=_CANCELABLE).exclude(rollout=rollout)
+    move(list(older), State.SUPERSEDED, f"{rollout} took over")
+
+
+@transaction.atomic
+def pause(rollout: Rollout, by) -> None:
+    """Tell no further device. Those that were told go on."""
+    _turn(rollout, RolloutState.PAUSED, by, f"paused by {by.username}")
+
+
+@transaction.atomic
+def resume(rollout: Rollout, by) -> None:
+    _turn(rollout, RolloutState.RUNNING, by, "")
+    notify(rollout)
+
+
+def _turn(rollout: Rollout, new: RolloutState, by, reason: str) -> None:
+    sources = sorted(old for old, ahead in ROLLOUT_NEXT.items() if new in ahead)
+    ended = {"finished_at": timezone.now()} if new in (RolloutState.ABORTED, RolloutState.FINISHED) else {}
+    if not Rollout.objects.filter(pk=rollout.pk, state__in=sources).update(state=new, reason=reason[:1000], **ended):
+        rollout.refresh_from_db()
+        raise Refused(f"{rollout} is {rollout.state}; it cannot become {new}.")
+    rollout.refresh_from_db()
+    level = {RolloutState.ABORTED: "warn", RolloutState.FINISHED: "ok"}.get(new, "info")
+    record(f"rollout.{new}", f"{rollout} is {new}", level=level, detail=reason, actor=by, rollout=rollout)
+
+
+@transaction.atomic
+def cancel(rollout: Rollout, by, reason: str = "") -> int:
+    """End it. Devices that have not installed yet keep what they run; those that are installing finish by themselves.
+
+    Returns how many deployments were canceled.
+    """
+    reason = reason or f"canceled by {by.username}"
+    _turn(rollout, RolloutState.ABORTED, by, reason)
+    return _cancel(rollout.deployments.all(), reason)
+
+
+def finish(rollout: Rollout, summary: str) -> None:
+    """Every deployment has ended. Harmless when another tick was first."""
+    if Rollout.objects.filter(pk=rollout.pk, state=RolloutState.RUNNING).exists():
+        _turn(rollout, RolloutState.FINISHED, None, summary)
+
+
+def _cancel(deployments: QuerySet[Deployment], reason: str) -> int:
+    stopping = list(deployments.filter(state__in=_CANCELABLE).select_related("device"))
+    told = [d for d in stopping if d.state != State.QUEUED and d.device.desired_deployment == d.pk]
+    move(stopping, State.CANCELED, reason)
+    take_back(told)
+    return len(stopping)
+
+
+def take_back(deployments: list[Deployment]) -> None:
+    """Make what these devices run now their desired state again."""
+    if not deployments:
+        return
+    for deployment in deployments:
+        deployment.device.desired_manifest = deployment.device.active_manifest
+        deployment.device.desired_deployment = ""
+    Device.objects.bulk_update(
+        [deployment.device for deployment in deployments], ["desired_manifest", "desired_deployment"], batch_size=200
+    )
+    outbox.write_desired(deployment.device_id for deployment in deployments if deployment.device.retired_at is None)
+
+
+def cancel_for_device(device: Device, reason: str) -> None:
+    """The device leaves: nothing waits for it any more."""
+    _cancel(device.deployments.all(), reason)
+    move(list(device.deployments.filter(state__in=sorted(DEPLOYMENT_OPEN))), State.TIMED_OUT, reason)
+    open_states = [CommandState.QUEUED, CommandState.SENT, CommandState.ACCEPTED, CommandState.RUNNING]
+    device.commands.filter(state__in=open_states).update(
+        state=CommandState.CANCELED, reason=reason, changed_at=timezone.now()
+    )
+
+
+@transaction.atomic
+def retry_failed(rollout: Rollout, by):
+    """A new rollout of the same release to the devices on which this one ended badly; returns it."""
+    devices = list(Device.objects.filter(deployments__in=rollout.deployments.filter(state__in=sorted(DEPLOYMENT_BAD))))
+    if not devices:
+        raise Refused("No device failed in this rollout.")
+    return start(rollout.release, by, devices=devices, deadline_seconds=rollout.deadline_seconds)
+
+
+# --- Commands -------------------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def send_command(device: Device, kind: str, args: dict, by, deadline_seconds=120, job=None) -> Command:
+    """Order one device. It is sent at once, and waits for an offline device until the deadline."""
+    if kind not in COMMANDS:
+        raise Refused(f"There is no command {kind}; there are {', '.join(COMMANDS)}.")
+    if device.retired_at or device.admission != Admission.ACCEPTED:
+        raise Refused(f"{device.name} is not in service.")
+    deadline = timezone.now() + timedelta(seconds=deadline_seconds)
+    command = Command.objects.create(
+        device=device, kind=kind, args=args, created_by=by, deadline=deadline, job=job, state=CommandState.SENT
+    )
+    order = CommandOrder(id=command.pk, kind=kind, deadline=deadline.timestamp(), args=args)
+    outbox.put([outbox.message(topics.down(device.pk, "command", command.pk), order)])
+    record("command.sent", f"{kind} was ordered from {device.name}", actor=by, device=device)
+    return command
+
+
+@transaction.atomic
+def cancel_command(command: Command, by) -> None:
+    """Stop waiting for it. The device may still do it when the order has reached it."""
+    open_states = [CommandState.QUEUED, CommandState.SENT, CommandState.ACCEPTED, CommandState.RUNNING]
+    if not Command.objects.filter(pk=command.pk, state__in=open_states).update(
+        state=CommandState.CANCELED, reason=f"canceled by {by.username}", changed_at=timezone.now()
+    ):
+        raise Refused("This command has already ended.")
+    record("command.canceled", f"{command.kind} on {command.device.name} was canceled", actor=by, device=command.device)
+    announce(f"device:{command.device_id}")
