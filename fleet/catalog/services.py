@@ -60,7 +60,8 @@ def add_version(
             raise Refused(str(problem)) from problem
     with transaction.atomic():
         model, _ = Model.objects.get_or_create(name=name)
-        number = (Model.objects.select_for_update().filter(pk=model.pk).aggregate(n=Max("versions__number"))["n"]) or 0
+        Model.objects.select_for_update().get(pk=model.pk)  # two uploads at once must not take the same number
+        number = model.versions.aggregate(n=Max("number"))["n"] or 0
         version = ModelVersion.objects.create(
             model=model,
             number=number + 1,
@@ -148,7 +149,8 @@ def create_release(version: ModelVersion, variants: Iterable[Variant], by, notes
             raise Refused(f"{variant} belongs to another version.")
         if variant.trial.verdict not in ("won", "passed"):
             raise Refused(f"{variant} did not pass its gates: {variant.trial.reason}")
-    number = (version.releases.select_for_update().aggregate(n=Max("number"))["n"] or 0) + 1
+    ModelVersion.objects.select_for_update().get(pk=version.pk)
+    number = (version.releases.aggregate(n=Max("number"))["n"] or 0) + 1
     release = Release.objects.create(version=version, number=number, notes=notes[:512], created_by=by)
     release.variants.set(chosen)
     record("release.created", f"{release} for {', '.join(sorted(classes))}", actor=by, version=version)

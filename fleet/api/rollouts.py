@@ -1,0 +1,124 @@
+"""Rollouts and their deployments."""
+
+from django.db.models import Count
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from ninja import Router
+from ninja.pagination import LimitOffsetPagination, paginate
+
+from fleet.accounts.roles import Role
+from fleet.api.auth import allow
+from fleet.api.schemas import DeploymentOut, Problem, RolloutIn, RolloutOut
+from fleet.catalog.models import Release
+from fleet.devices.models import Device, Group
+from fleet.rollouts import services, waiting
+from fleet.rollouts.models import Deployment, Rollout
+
+router = Router(tags=["rollouts"])
+WRONG = {409: Problem}
+
+
+def _out(rollout: Rollout, counts: dict[str, int]) -> dict:
+    fields = ("id", "target", "state", "reason", "created_at", "finished_at")
+    values = {name: getattr(rollout, name) for name in fields}
+    return {"name": str(rollout), "release": rollout.release_id, "counts": counts, **values}
+
+
+def _counts(rollout_ids: list[int]) -> dict[int, dict[str, int]]:
+    counts: dict[int, dict[str, int]] = {pk: {} for pk in rollout_ids}
+    rows = Deployment.objects.filter(rollout__in=rollout_ids).order_by().values_list("rollout", "state")
+    for pk, state, number in rows.annotate(Count("pk")):
+        counts[pk][state] = number
+    return counts
+
+
+class _Counted(LimitOffsetPagination):
+    """Counts by state for all rollouts of a page: one query."""
+
+    items_attribute = "items"
+
+    def paginate_queryset(self, queryset, pagination, **params):
+        page = super().paginate_queryset(queryset, pagination, **params)
+        rows = list(page["items"])
+        counts = _counts([row.pk for row in rows])
+        page["items"] = [_out(row, counts[row.pk]) for row in rows]
+        return page
+
+
+class _Waiting(LimitOffsetPagination):
+    items_attribute = "items"
+
+    def paginate_queryset(self, queryset, pagination, **params):
+        page = super().paginate_queryset(queryset, pagination, **params)
+        now = timezone.now()
+        page["items"] = [_deployment_out(row, now) for row in page["items"]]
+        return page
+
+
+def _deployment_out(row: Deployment, now) -> dict:
+    fields = ("id", "state", "step", "progress", "reason", "changed_at", "evidence")
+    return {
+        "device": row.device_id,
+        "device_name": row.device.name,
+        "waiting": waiting.reason(row, row.device, now),
+        **{name: getattr(row, name) for name in fields},
+    }
+
+
+@router.get("/rollouts", response=list[RolloutOut])
+@paginate(_Counted)
+def rollouts(request, state: str = ""):
+    rows = Rollout.objects.all()
+    return rows.filter(state=state) if state else rows
+
+
+@router.post("/rollouts", response={201: RolloutOut, **WRONG}, auth=allow(Role.OPERATOR))
+def start(request, body: RolloutIn):
+    """Begin a rollout to a group, or to the devices named."""
+    release = get_object_or_404(Release.objects.select_related("version__model"), pk=body.release)
+    group = get_object_or_404(Group, name=body.group) if body.group else None
+    devices = list(Device.objects.filter(pk__in=body.devices)) if body.devices is not None else None
+    made = services.start(release, request.user, group, devices, body.deadline_seconds)
+    return 201, _one(made.pk)
+
+
+def _one(rollout_id: int) -> dict:
+    rollout = get_object_or_404(Rollout, pk=rollout_id)
+    return _out(rollout, _counts([rollout.pk])[rollout.pk])
+
+
+@router.get("/rollouts/{rollout_id}", response=RolloutOut)
+def rollout(request, rollout_id: int):
+    return _one(rollout_id)
+
+
+@router.get("/rollouts/{rollout_id}/deployments", response=list[DeploymentOut])
+@paginate(_Waiting)
+def deployments(request, rollout_id: int, state: str = ""):
+    """Each device with its state, and the reason of each wait."""
+    rows = get_object_or_404(Rollout, pk=rollout_id).deployments.select_related("device", "rollout")
+    return rows.filter(state=state) if state else rows
+
+
+@router.post("/rollouts/{rollout_id}/pause", response={200: RolloutOut, **WRONG}, auth=allow(Role.OPERATOR))
+def pause(request, rollout_id: int):
+    services.pause(get_object_or_404(Rollout, pk=rollout_id), request.user)
+    return _one(rollout_id)
+
+
+@router.post("/rollouts/{rollout_id}/resume", response={200: RolloutOut, **WRONG}, auth=allow(Role.OPERATOR))
+def resume(request, rollout_id: int):
+    services.resume(get_object_or_404(Rollout, pk=rollout_id), request.user)
+    return _one(rollout_id)
+
+
+@router.post("/rollouts/{rollout_id}/cancel", response={200: RolloutOut, **WRONG}, auth=allow(Role.OPERATOR))
+def cancel(request, rollout_id: int):
+    services.cancel(get_object_or_404(Rollout, pk=rollout_id), request.user)
+    return _one(rollout_id)
+
+
+@router.post("/rollouts/{rollout_id}/retry", response={201: RolloutOut, **WRONG}, auth=allow(Role.OPERATOR))
+def retry(request, rollout_id: int):
+    """A new rollout to the devices on which this one ended badly."""
+    return 201, _one(services.retry_failed(get_object_or_404(Rollout, pk=rollout_id), request.user).pk)

@@ -1,0 +1,40 @@
+"""The REST API: one router for each noun. OpenAPI at /api/openapi.json."""
+
+from ninja import NinjaAPI
+from ninja.errors import HttpError
+
+from fleet.accounts.roles import Role, role_of
+from fleet.api import catalog, devices, jobs, rollouts
+from fleet.api.auth import allow
+from fleet.api.schemas import MeOut
+from fleet.errors import Refused
+
+api = NinjaAPI(
+    title="Edgefleet",
+    version="1",
+    description="Everything the pages do. Send `Authorization: Bearer <API token>`.",
+    docs_url=None,  # its page would load scripts from another host
+    auth=allow(Role.VIEWER),
+)
+
+
+@api.exception_handler(Refused)
+def refused(request, problem):
+    return api.create_response(request, {"detail": str(problem)}, status=409)
+
+
+@api.exception_handler(HttpError)
+def http_error(request, problem):
+    return api.create_response(request, {"detail": str(problem)}, status=problem.status_code)
+
+
+@api.get("/me", response=MeOut, tags=["people"])
+def me(request):
+    """Who the caller is."""
+    return {"username": request.user.username, "role": role_of(request.user).label}
+
+
+api.add_router("", devices.router)
+api.add_router("", catalog.router)
+api.add_router("", jobs.router)
+api.add_router("", rollouts.router)

@@ -1,0 +1,243 @@
+"""What the API takes and gives. Sizes are bytes, times ISO 8601 in UTC, latencies milliseconds."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from ninja import Field, Schema
+
+DeviceClassName = Literal["embedded", "mobile", "edge_server"]
+
+
+class Problem(Schema):
+    detail: str
+
+
+class MeOut(Schema):
+    username: str
+    role: str
+
+
+class DeviceOut(Schema):
+    id: str
+    name: str
+    admission: str
+    liveness: str
+    simulated: bool
+    device_class: str
+    hardware: dict[str, Any]
+    agent_version: str
+    last_seen: datetime | None
+    active_manifest: str
+    active_since: datetime | None
+    desired_manifest: str
+    config: dict[str, Any]
+    sample_at: datetime | None
+    cpu_percent: float | None
+    memory_used: int | None
+    memory_total: int | None
+    temperature: float | None
+    power: float | None
+    power_source: str
+    latency_p50: float | None
+    latency_p95: float | None
+    decisions: int
+    episodes: int
+    successes: int
+    cache_lookups: int
+    cache_hits: int
+    errors: int
+
+
+class DeviceChange(Schema):
+    name: str | None = Field(None, max_length=128)
+    config: dict[str, Any] | None = None
+
+
+class DevicesIn(Schema):
+    devices: list[str] = Field(max_length=10_000)
+
+
+class Changed(Schema):
+    changed: int
+
+
+class SampleOut(Schema):
+    at: datetime
+    cpu_percent: float | None
+    memory_used: int | None
+    agent_memory: int | None
+    temperature: float | None
+    power: float | None
+    power_source: str
+    energy_per_action: float | None
+    decisions: int
+    latency_p50: float | None
+    latency_p95: float | None
+    episodes: int
+    successes: int
+    cache_lookups: int
+    cache_hits: int
+    errors: int
+    manifest: str
+
+
+class TokenIn(Schema):
+    name: str = Field(max_length=128)
+    max_uses: int = 1
+    auto_accept: bool = False
+    expires_at: datetime | None = None
+    group: str | None = None
+
+
+class TokenOut(Schema):
+    id: str
+    name: str
+    uses: int
+    max_uses: int
+    auto_accept: bool
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class NewTokenOut(TokenOut):
+    token: str
+
+
+class GroupIn(Schema):
+    name: str = Field(max_length=64)
+    description: str = Field("", max_length=256)
+
+
+class GroupOut(Schema):
+    name: str
+    description: str
+    devices: int
+
+
+class VersionOut(Schema):
+    id: int
+    model: str
+    number: int
+    format: str
+    file_name: str
+    size: int
+    digest: str
+    evaluator: str
+    notes: str
+    created_at: datetime
+
+
+class OptimizeIn(Schema):
+    device_class: DeviceClassName
+    goal: Literal["balanced", "realtime", "accuracy"] = "balanced"
+    compression: float | None = None
+    bits: int | None = None
+    pruning: float | None = None
+    max_success_loss: float | None = None
+
+
+class TrialOut(Schema):
+    id: int
+    name: str
+    device_class: str
+    verdict: str
+    reason: str
+    score: float | None
+    recipe: dict[str, Any]
+    figures: dict[str, Any]
+    variant: int | None
+
+
+class VariantOut(Schema):
+    id: int
+    device_class: str
+    name: str
+    manifest_digest: str
+    bytes: int
+    proposed: bool
+
+
+class JobOut(Schema):
+    id: int
+    kind: str
+    title: str
+    state: str
+    step: str
+    progress: float
+    reason: str
+    result: dict[str, Any]
+    attempts: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class ReleaseIn(Schema):
+    variants: list[int] | None = Field(None, description="variant ids, at most one per class; the winners when absent")
+    notes: str = Field("", max_length=512)
+
+
+class ReleaseOut(Schema):
+    id: int
+    version: int
+    number: int
+    notes: str
+    variants: list[VariantOut]
+
+
+class RolloutIn(Schema):
+    release: int
+    group: str | None = None
+    devices: list[str] | None = Field(None, max_length=10_000)
+    deadline_seconds: int = 7 * 24 * 3600
+
+
+class RolloutOut(Schema):
+    id: int
+    name: str
+    release: int
+    target: str
+    state: str
+    reason: str
+    counts: dict[str, int]
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class DeploymentOut(Schema):
+    id: str
+    device: str
+    device_name: str
+    state: str
+    step: str
+    progress: float
+    reason: str
+    waiting: str
+    changed_at: datetime
+    evidence: dict[str, Any]
+
+
+class CommandIn(Schema):
+    kind: Literal["ping", "benchmark"]
+    args: dict[str, Any] = Field(default_factory=dict)
+    deadline_seconds: int = Field(120, ge=5, le=86_400)
+
+
+class CommandOut(Schema):
+    id: str
+    kind: str
+    state: str
+    progress: float
+    reason: str
+    result: dict[str, Any]
+    deadline: datetime
+
+
+class EventOut(Schema):
+    at: datetime
+    kind: str
+    level: str
+    text: str
+    detail: str
+    device_id: str | None
+    rollout_id: int | None
