@@ -56,7 +56,7 @@ class WordTokenizer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag
 
 
 class ActionOutput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The output named `output`: float [1, chunk, size], clamped to [low, high]; `execute` of a chunk are carried out."""
+    """The output named `output`: float [1, chunk, size], clamped to [low, high]; `execute` rows are carried out."""
 
     output: Name
     chunk: Size
@@ -75,9 +75,7 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     description: Annotated[str, msgspec.Meta(max_length=2000)] = ""
     rate_hz: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 5.0
     deadline_ms: Annotated[float, msgspec.Meta(gt=0, le=60_000)] = 100.0
-    inputs: Annotated[
-        dict[Name, ImageInput | InstructionInput | StateInput], msgspec.Meta(min_length=1, max_length=32)
-    ]
+    inputs: Annotated[dict[Name, ImageInput | InstructionInput | StateInput], msgspec.Meta(min_length=1, max_length=32)]
     actions: ActionOutput
     tokenizer: WordTokenizer | None = None
     parts: dict[str, tuple[str, ...]] = {}
@@ -109,7 +107,7 @@ def read(data: bytes) -> Card:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a policy sees: image uint8 [height, width, 3] RGB, the instruction's words, the robot's state float32 [n]."""
+    """What a policy sees: image uint8 [height, width, 3] RGB, the instruction's words, the state float32 [n]."""
 
     image: NDArray[np.uint8]
     instruction: str
@@ -186,7 +184,8 @@ def resized(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uin
     across = (columns - left)[None, :, None].astype(np.float32)
     upper = image[top][:, left] * (1 - across) + image[top][:, right] * across
     lower = image[bottom][:, left] * (1 - across) + image[bottom][:, right] * across
-    return np.rint(upper * (1 - down) + lower * down).astype(np.uint8)
+    made: NDArray[np.uint8] = np.rint(upper * (1 - down) + lower * down).astype(np.uint8)
+    return made
 
 
 def _state(state: Floats, spec: StateInput) -> Floats:
@@ -196,7 +195,7 @@ def _state(state: Floats, spec: StateInput) -> Floats:
     if not np.isfinite(made).all():
         raise CardError("the state holds NaN or infinity")
     if spec.mean:
-        made = made - np.asarray(spec.mean, np.float32)
+        made = np.subtract(made, np.asarray(spec.mean, np.float32), dtype=np.float32)
     if spec.std:
-        made = made / np.asarray(spec.std, np.float32)
+        made = np.divide(made, np.asarray(spec.std, np.float32), dtype=np.float32)
     return made[None]

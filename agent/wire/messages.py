@@ -22,7 +22,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A body; absent fields have their defaults."""
 
 
-class EnrollRequest(Message):
+class EnrollRequest(Message, frozen=True):
     """A device introduces itself. It made `secret` and keeps it; the server stores only a hash."""
 
     token: Annotated[str, msgspec.Meta(max_length=256)]
@@ -33,13 +33,13 @@ class EnrollRequest(Message):
     simulated: bool = False
 
 
-class EnrollReply(Message):
+class EnrollReply(Message, frozen=True):
     status: Literal["accepted", "pending", "rejected"]
     device_id: Annotated[str, msgspec.Meta(max_length=64)] = ""
     reason: Reason = ""
 
 
-class Active(Message):
+class Active(Message, frozen=True):
     """What the device runs, by its manifest's digest."""
 
     manifest: Digest
@@ -47,8 +47,11 @@ class Active(Message):
     since: Epoch = 0
 
 
-class State(Message):
-    """Reported state; also the last will (with online false). `seq` rises within one boot."""
+class State(Message, frozen=True):
+    """Reported state; also the last will. `seq` rises within one boot, the will passing every state of its connection.
+
+    With online false only boot_id, seq and at are told: the rest stays as it was reported last.
+    """
 
     online: bool
     boot_id: Id
@@ -64,7 +67,7 @@ class State(Message):
     idle: bool = True
 
 
-class Stages(Message):
+class Stages(Message, frozen=True):
     """Mean milliseconds of a decision in each stage; L_total is their sum."""
 
     queue: Figure = 0
@@ -73,8 +76,8 @@ class Stages(Message):
     postprocess: Figure = 0
 
 
-class Sample(Message):
-    """One look at a device. Bytes, percent of all cores, °C, W, J, ms.
+class Sample(Message, frozen=True):
+    """One look at a device. Bytes, percent of all cores, bytes/s (network), °C, W, J, ms.
 
     What this device cannot know is absent. Counters (decisions, errors, …) are those since the previous sample.
     """
@@ -108,14 +111,14 @@ class Sample(Message):
     manifest: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
-class Telemetry(Message):
+class Telemetry(Message, frozen=True):
     boot_id: Id
     samples: Annotated[tuple[Sample, ...], msgspec.Meta(min_length=1, max_length=500)]
     #: Samples that the device had to drop since the boot, because its queue was full.
     dropped: Count = 0
 
 
-class DeploymentReport(Message):
+class DeploymentReport(Message, frozen=True):
     """Where one deployment stands on the device. (deployment, boot, seq) orders reports."""
 
     deployment_id: Id
@@ -139,7 +142,7 @@ class DeploymentReport(Message):
     evidence: Annotated[dict[str, float | str], msgspec.Meta(max_length=32)] = {}
 
 
-class WantPart(Message):
+class WantPart(Message, frozen=True):
     """Missing blocks of one part: bit i (least significant first) of the hex string `missing` is block first + i."""
 
     digest: Digest
@@ -147,11 +150,11 @@ class WantPart(Message):
     missing: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{2}){1,512}$")]
 
 
-class Want(Message):
+class Want(Message, frozen=True):
     parts: Annotated[tuple[WantPart, ...], msgspec.Meta(min_length=1, max_length=64)]
 
 
-class Config(Message):
+class Config(Message, frozen=True):
     """Settings that an operator may change from afar. A field that is absent stays as the device has it."""
 
     telemetry_interval: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 5
@@ -160,7 +163,7 @@ class Config(Message):
     device_class: Literal["", "embedded", "mobile", "edge_server"] = ""
 
 
-class Desired(Message):
+class Desired(Message, frozen=True):
     """What the device should run. `version` rises with every change; an older one is ignored."""
 
     version: Count
@@ -170,7 +173,7 @@ class Desired(Message):
     manifest: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?$")] = ""
 
 
-class CommandOrder(Message):
+class CommandOrder(Message, frozen=True):
     """One order. After `deadline` it must not be started any more."""
 
     id: Id
@@ -179,14 +182,14 @@ class CommandOrder(Message):
     args: dict[str, Any] = {}
 
 
-class BenchmarkArgs(Message):
+class BenchmarkArgs(Message, frozen=True):
     """Measure each of these variants on the golden observations, interleaved, `runs` times each."""
 
     manifests: Annotated[tuple[Digest, ...], msgspec.Meta(min_length=1, max_length=8)]
     runs: Annotated[int, msgspec.Meta(ge=5, le=2000)] = 100
 
 
-class Benchmark(Message):
+class Benchmark(Message, frozen=True):
     """What one variant did on the device. Milliseconds and bytes; error is the largest against the golden outputs."""
 
     manifest: Digest
@@ -198,12 +201,12 @@ class Benchmark(Message):
     reason: Reason = ""
 
 
-class BenchmarkResult(Message):
+class BenchmarkResult(Message, frozen=True):
     benchmarks: Annotated[tuple[Benchmark, ...], msgspec.Meta(max_length=8)]
     runs: Count = 0
 
 
-class CommandReport(Message):
+class CommandReport(Message, frozen=True):
     id: Id
     seq: Count
     at: Epoch

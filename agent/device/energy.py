@@ -1,0 +1,112 @@
+"""Power and energy: measured where the board tells, else estimated from a stated model, and always labelled.
+
+The estimate is `idle + share * (full - idle)` watts, share being the busy part of all cores. Idle and full load are
+those of one common board for each class (`ESTIMATE`): an orientation, never a measurement.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from agent.device import tree
+from agent.wire.hardware import DeviceClass
+
+Source = Literal["measured", "estimated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Watts when idle and with all cores busy."""
+
+    idle: float
+    full: float
+
+
+#: A Raspberry Pi 4 B; an 8-core mobile computer in its 25 W mode; a single-socket server without a GPU.
+ESTIMATE = {
+    DeviceClass.EMBEDDED: Range(2.7, 6.4),
+    DeviceClass.MOBILE: Range(5.0, 25.0),
+    DeviceClass.EDGE_SERVER: Range(40.0, 150.0),
+}
+
+
+def estimated_watts(device_class: DeviceClass, share: float) -> float:
+    """share: the busy part of all cores, 0 to 1."""
+    watts = ESTIMATE[device_class]
+    return watts.idle + min(1.0, max(0.0, share)) * (watts.full - watts.idle)
+
+
+def joules_per_action(watts: float, share: float, seconds: float, actions: int) -> float | None:
+    """What one decision cost: the agent's `share` (0 to 1) of the power over `seconds`, divided by the decisions."""
+    return watts * share * seconds / actions if actions > 0 else None
+
+
+class PowerSensor:
+    """Reads the first of RAPL, board sensors (hwmon, INA) and battery that answers, below `root`."""
+
+    def __init__(self, root: Path, clock: Callable[[], float]) -> None:
+        self._root = root
+        self._clock = clock
+        self._zones = [
+            path.parent
+            for path in sorted(root.glob("sys/class/powercap/*:*/energy_uj"))
+            # Packages only (`intel-rapl:0`): a package's count holds its cores and its graphics already.
+            if path.parent.name.count(":") == 1
+        ]
+        self._last: tuple[float, list[int]] | None = None
+        self._rapl()  # the first look only starts the counter
+
+    def watts(self) -> float | None:
+        """Watts over the time since the last call (RAPL) or now (all others); None when the board does not tell."""
+        for reader in (self._rapl, self._hwmon, self._battery):
+            found = reader()
+            if found is not None:
+                return found
+        return None
+
+    def _rapl(self) -> float | None:
+        now, counts = self._clock(), [tree.number(zone / "energy_uj") for zone in self._zones]
+        whole = [count for count in counts if count is not None]
+        if not whole or len(whole) != len(counts):  # since 2020, kernels let only root read these
+            return None
+        last, self._last = self._last, (now, whole)
+        if last is None or now <= last[0]:
+            return None
+        joules = 0.0
+        for zone, before, after in zip(self._zones, last[1], whole, strict=True):
+            step = after - before
+            if step < 0:  # the counter begins anew at its range
+                step += tree.number(zone / "max_energy_range_uj") or 0
+            joules += max(0, step) / 1e6
+        return joules / (now - last[0])
+
+    def _hwmon(self) -> float | None:
+        """Sums the chips; one with voltage (mV) and current (mA) only, as an INA3221, gives their product."""
+        total, any_found = 0.0, False
+        for chip in sorted(self._root.glob("sys/class/hwmon/hwmon*")):
+            inputs = [tree.number(path) for path in sorted(chip.glob("power*_input"))]
+            found = [value / 1e6 for value in inputs if value is not None]
+            if not found:
+                pairs = [
+                    (tree.number(path), tree.number(chip / path.name.replace("curr", "in")))
+                    for path in sorted(chip.glob("curr*_input"))
+                ]
+                found = [amps * volts / 1e6 for amps, volts in pairs if amps is not None and volts is not None]
+            # The first rail of an INA is the board's input; the others are parts of it.
+            if found:
+                total, any_found = total + found[0], True
+        return total if any_found else None
+
+    def _battery(self) -> float | None:
+        """Only while discharging: on a charger the battery's power says nothing about the board's."""
+        for supply in sorted(self._root.glob("sys/class/power_supply/BAT*")):
+            if tree.text(supply / "status") != "Discharging":
+                continue
+            watts = tree.number(supply / "power_now")
+            if watts is not None:
+                return watts / 1e6
+            amps, volts = tree.number(supply / "current_now"), tree.number(supply / "voltage_now")
+            if amps is not None and volts is not None:
+                return amps * volts / 1e12
+        return None

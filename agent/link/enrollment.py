@@ -1,0 +1,162 @@
+"""First boot: the device makes its own secret and asks to be let in.
+
+1. Make nonce and secret and store them, fsynced, before anything is sent: a power cut then repeats the same request,
+   and the server answers a repeated request as it did the first.
+2. Log in as `enroll-<token id>` with the token's secret, and subscribe to the reply for this nonce alone.
+3. Ask until there is an answer. `pending` and `rejected` are answers that may change, so ask again, more slowly.
+4. `accepted` carries the device id: store it. The device logs in with it and its own secret from now on.
+"""
+
+import logging
+import queue
+import secrets
+import threading
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from agent import __version__
+from agent.config import ConfigError, Settings
+from agent.files import write_atomically
+from agent.link.backoff import delay
+from agent.link.connection import Connection, Credentials
+from agent.wire import codec, topics
+from agent.wire.hardware import Hardware
+from agent.wire.messages import EnrollReply, EnrollRequest
+
+log = logging.getLogger(__name__)
+
+FILE = "identity.json"
+#: Seconds between questions, first and longest, after each kind of answer ("" is none).
+PATIENCE = {"": (2.0, 60.0), "pending": (5.0, 60.0), "rejected": (60.0, 900.0)}
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Who this device is. Without a device id it is not enrolled yet."""
+
+    schema: Literal[1] = 1
+    nonce: str
+    secret: str
+    device_id: str = ""
+
+    def __repr__(self) -> str:
+        return f"Identity(nonce={self.nonce!r}, device_id={self.device_id!r})"
+
+
+def read(data: Path) -> Identity | None:
+    """The stored identity. Raises ConfigError when the file is there but damaged."""
+    path = data / FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Identity)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as problem:
+        raise ConfigError(
+            f"The identity in {path} cannot be read: {problem}. Restore it from a copy; or delete it, and the device "
+            "enrolls as a new one."
+        ) from problem
+
+
+def read_or_make(data: Path) -> Identity:
+    found = read(data)
+    if found:
+        return found
+    made = Identity(nonce=secrets.token_urlsafe(18), secret=secrets.token_urlsafe(32))
+    _write(data, made)
+    return made
+
+
+def _write(data: Path, identity: Identity) -> None:
+    write_atomically(data / FILE, msgspec.json.encode(identity), mode=0o600)
+
+
+class Enrollment:
+    """Steps 2 to 4 for one identity."""
+
+    def __init__(self, settings: Settings, identity: Identity, hardware: Hardware, simulated: bool) -> None:
+        token_id, _, token_secret = settings.token.partition(".")
+        if not token_secret:
+            raise ConfigError(
+                "The device is not enrolled yet and has no enrollment token. Make one on the server's page "
+                "for enrollment tokens, and give it as --token or EDGE_AGENT_TOKEN."
+            )
+        self._identity = identity
+        self._data = settings.data
+        self._topic = topics.enroll_request(identity.nonce)
+        self._body = codec.encode(
+            EnrollRequest(
+                token=settings.token,
+                secret=identity.secret,
+                name=settings.name,
+                hardware=hardware,
+                agent_version=__version__,
+                simulated=simulated,
+            )
+        )
+        self._replies: queue.SimpleQueue[EnrollReply] = queue.SimpleQueue()
+        self._connected = threading.Event()
+        self._connection = Connection(
+            settings.server,
+            Credentials(f"enroll-{identity.nonce}", f"enroll-{token_id}", token_secret),
+            on_message=self._received,
+            on_connected=self._connected.set,
+            subscriptions=(topics.enroll_reply(identity.nonce),),
+            persistent=False,
+        )
+
+    def run(self, stop: threading.Event) -> Identity | None:
+        """The enrolled identity, already stored; None when stopped before there was one."""
+        self._connection.start()
+        try:
+            device_id = self._ask(stop)
+        finally:
+            self._connection.stop()
+        if not device_id:
+            return None
+        enrolled = msgspec.structs.replace(self._identity, device_id=device_id)
+        _write(self._data, enrolled)
+        log.info("enrolled as %s", device_id)
+        return enrolled
+
+    def _ask(self, stop: threading.Event) -> str:
+        last, attempt = "", 0
+        while not stop.is_set():
+            if self._connection.publish(self._topic, self._body) is None:
+                self._connected.clear()
+                _wait(stop, self._connected, 60.0)
+                continue
+            reply = self._answer(stop, delay(attempt, *PATIENCE[last]))
+            if reply is None:
+                attempt += 1
+                continue
+            if reply.status == "accepted" and topics.SAFE_ID.match(reply.device_id):
+                return reply.device_id
+            if reply.status != last:
+                attempt = 0
+                log.warning("enrollment is %s%s", reply.status, f": {reply.reason}" if reply.reason else "")
+            last = "" if reply.status == "accepted" else reply.status
+        return ""
+
+    def _answer(self, stop: threading.Event, seconds: float) -> EnrollReply | None:
+        """What comes within `seconds`."""
+        step = 0.2
+        while seconds > 0 and not stop.is_set():
+            try:
+                return self._replies.get(timeout=min(step, seconds))
+            except queue.Empty:
+                seconds -= step
+        return None
+
+    def _received(self, topic: str, body: bytes) -> None:
+        try:
+            self._replies.put(codec.decode(body, EnrollReply))
+        except codec.WireError as problem:
+            log.warning("a message on %s was not taken: %s", topic, problem)
+
+
+def _wait(stop: threading.Event, event: threading.Event, seconds: float) -> None:
+    """Until the event, the stop, or `seconds` have passed."""
+    step = 0.2
+    while seconds > 0 and not stop.is_set() and not event.wait(min(step, seconds)):
+        seconds -= step
