@@ -1,0 +1,55 @@
+# Everything a person types. `make` alone lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_FLAGS := --quiet --disable-pip-version-check
+CHECK ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev demo demo-reset test lint format clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Edgefleet needs Python 3.11 or newer; name one with PYTHON=…"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp for each list: nothing is installed again until the list changes.
+$(VENV)/.installed: requirements.txt | $(BIN)/python
+	@echo "Installing what the server needs (about 1 GB the first time) …"
+	@$(BIN)/pip install $(PIP_FLAGS) -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements.txt requirements-dev.txt | $(BIN)/python
+	@echo "Installing what the server, the tests and the linters need (about 1 GB the first time) …"
+	@$(BIN)/pip install $(PIP_FLAGS) -r requirements-dev.txt
+	@touch $@ $(VENV)/.installed
+
+install: $(VENV)/.installed ## Make .venv and install the server
+install-dev: $(VENV)/.installed-dev ## The same, with the tests' and linters' tools
+
+demo: $(VENV)/.installed ## The whole product on this machine with six simulated devices (CHECK=1: prove the loop, and end)
+	@$(BIN)/python manage.py demo $(if $(CHECK),--check "$(CHECK)")
+
+demo-reset: $(VENV)/.installed ## Clear the demo's data
+	@$(BIN)/python manage.py demo --reset
+
+test: $(VENV)/.installed-dev ## Every test; the browser journeys where Chromium is present
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev ## ruff, mypy, import-linter, djlint, and that no migration is missing
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/djlint --check --lint --quiet templates
+	$(BIN)/python manage.py makemigrations --check --dry-run
+
+format: $(VENV)/.installed-dev ## Let ruff and djlint put the code in order
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+	$(BIN)/djlint --reformat --quiet templates
+
+clean: ## Remove the environment, the caches and the demo's data
+	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

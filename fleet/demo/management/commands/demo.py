@@ -1,0 +1,116 @@
+"""`manage.py demo`: the whole product on this machine, with six simulated devices. `make demo` calls it."""
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+from django.db import connections
+from honcho.manager import Manager
+
+from fleet.accounts.roles import Role
+from fleet.accounts.services import create_api_token, create_person
+from fleet.demo import stack
+from fleet.demo.loop import ADMIN, CHECK_REPORT, GROUP
+from fleet.devices.models import Group
+from fleet.devices.services import create_group, create_token
+
+
+class Command(BaseCommand):
+    help = "Starts every process of Edgefleet with six simulated devices. Ctrl-C ends them all; the data stay."
+    requires_system_checks = ()  # the tables may not be there yet
+
+    def add_arguments(self, parser):
+        parser.add_argument("--port", type=int, default=8000, help="where the pages are; the next free one if taken")
+        parser.add_argument("--mqtt-port", type=int, default=1883, help="where the broker is; likewise")
+        parser.add_argument("--check", default="", metavar="NAME", help="walk the loop on fresh data, report, end")
+        parser.add_argument("--reset", action="store_true", help="delete the demo's data, and do nothing else")
+
+    def handle(self, **options):
+        if options["reset"]:
+            return self._reset()
+        if options["check"] and "EDGEFLEET_FRESH" not in os.environ:
+            return self._in_fresh_folder()
+        ports = {name: self._port(name, options[key]) for name, key in (("web", "port"), ("mqtt", "mqtt_port"))}
+        running = stack.Stack(web_port=ports["web"], mqtt_port=ports["mqtt"])
+        password = self._prepare()
+        guide = stack.Process(
+            "demo",
+            (sys.executable, "manage.py", "demo_guide", "--check", options["check"]),
+            {"EDGEFLEET_API_TOKEN": self._api_token(), "EDGEFLEET_FIRST_PASSWORD": password},
+        )
+        token = "" if stack.enrolled() else self._enrollment_token()
+        code = self._supervise(running, [*running.server(), *running.devices(token), guide])
+        report = settings.DATA_DIR / CHECK_REPORT
+        if options["check"] and report.exists():
+            self.stdout.write(report.read_text())
+        sys.exit(code)
+
+    def _reset(self):
+        marker = settings.DATA_DIR / "edgefleet.db"
+        if not settings.DATA_DIR.exists():
+            self.stdout.write("There is nothing to clear.")
+        elif not marker.exists() and any(settings.DATA_DIR.iterdir()) and not (settings.KEYS_DIR).exists():
+            self.stderr.write(f"{settings.DATA_DIR} does not look like a data folder of Edgefleet; it is left alone.")
+            sys.exit(1)
+        else:
+            shutil.rmtree(settings.DATA_DIR)
+            self.stdout.write(f"{settings.DATA_DIR} is gone; the next `make demo` starts afresh.")
+
+    @staticmethod
+    def _in_fresh_folder():
+        """Run this command again, on an empty data folder that is deleted afterwards."""
+        with tempfile.TemporaryDirectory(prefix="edgefleet-check-") as folder:
+            env = {**os.environ, "EDGEFLEET_DATA": folder, "EDGEFLEET_FRESH": "1"}
+            try:
+                code = subprocess.run([sys.executable, *sys.argv], env=env, check=False).returncode  # noqa: S603  # ourselves
+            except KeyboardInterrupt:
+                code = 130
+        sys.exit(code)
+
+    def _port(self, name: str, wanted: int) -> int:
+        port = stack.free_port(wanted)
+        if port != wanted:
+            self.stdout.write(f"Port {wanted} is taken by another program; {name} uses {port}.")
+        return port
+
+    def _prepare(self) -> str:
+        """Tables, static files, the first admin. Returns the admin's password when it was made now."""
+        settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
+        self.stdout.write(f"Data folder: {settings.DATA_DIR}")
+        call_command("migrate", verbosity=0, interactive=False)
+        call_command("collectstatic", verbosity=0, interactive=False, ignore_patterns=["datasets", "templates"])
+        if User.objects.filter(username=ADMIN).exists():
+            return ""
+        _, password = create_person(ADMIN, Role.ADMIN, by=None, password=secrets.token_urlsafe(9))
+        return password
+
+    @staticmethod
+    def _api_token() -> str:
+        """The demo's own API token, made anew at each start."""
+        admin = User.objects.get(username=ADMIN)
+        admin.api_tokens.filter(name="demo").delete()
+        return create_api_token(admin, "demo")[1]
+
+    @staticmethod
+    def _enrollment_token() -> str:
+        admin = User.objects.get(username=ADMIN)
+        group = Group.objects.filter(name=GROUP).first() or create_group(GROUP, "Every simulated device", admin)
+        _, text = create_token("Simulated devices", admin, max_uses=len(stack.DEVICES), auto_accept=True, group=group)
+        return text
+
+    @staticmethod
+    def _supervise(running: stack.Stack, processes: list[stack.Process]) -> int:
+        """Run them until one ends or a signal comes; then all end. Returns the exit code of the first that ended."""
+        connections.close_all()  # the processes fork from here
+        manager = Manager()
+        for process in processes:
+            manager.add_process(process.name, process.line, env={**running.environment, **process.env})
+        manager.loop()
+        return manager.returncode or 0
