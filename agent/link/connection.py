@@ -44,10 +44,12 @@ class Message:
 
 
 class Delivery:
-    """A message on its way to the broker."""
+    """A message on its way to the broker; a lost link only delays it."""
 
     def __init__(self, info: paho.MQTTMessageInfo) -> None:
         self._info = info
+        #: It will never arrive: send it again.
+        self.lost = False
 
     def wait(self, seconds: float) -> bool:
         """Whether the broker has acknowledged it, after at most `seconds`."""
@@ -55,6 +57,7 @@ class Delivery:
             self._info.wait_for_publish(seconds)
             return self._info.is_published()
         except (RuntimeError, ValueError):
+            self.lost = True
             return False
 
 
