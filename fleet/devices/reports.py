@@ -6,7 +6,8 @@ import msgspec
 
 from agent.wire.hardware import DeviceClass
 from agent.wire.messages import State
-from fleet.audit.services import record
+from fleet.audit.models import Event
+from fleet.audit.services import record_many
 from fleet.devices.models import Device
 
 Known = list[tuple[Device, State, bool]]
@@ -35,6 +36,7 @@ _FIELDS = [
 def states(known: Known, now: datetime) -> list[tuple[Device, str]]:
     """Apply state messages in order; one statement for all devices. Returns those refused, with the reason."""
     changed: dict[str, Device] = {}
+    met: list[Device] = []
     refused: list[tuple[Device, str]] = []
     for device, state, retained in known:
         if not newer(device, state):
@@ -42,9 +44,15 @@ def states(known: Known, now: datetime) -> list[tuple[Device, str]]:
         if state.device_class and state.device_class not in list(DeviceClass):
             refused.append((device, f"there is no device class {state.device_class!r}"))
             continue
+        if state.online and not device.boot_id:
+            met.append(device)
         apply(device, state, now, retained=retained)
         changed[device.pk] = device
     Device.objects.bulk_update(changed.values(), _FIELDS, batch_size=50)
+    record_many(
+        Event(kind="device.connected", level="ok", text=f"{device.name} connected for the first time", device=device)
+        for device in met
+    )
     return refused
 
 
@@ -67,8 +75,6 @@ def apply(device: Device, state: State, now: datetime, *, retained: bool = False
         device.last_seen = seen
     if not state.online:
         return
-    if not device.boot_id:
-        record("device.connected", f"{device.name} connected for the first time", level="ok", device=device)
     device.boot_id, device.state_seq = state.boot_id, state.seq
     device.agent_version = state.agent_version
     device.mode, device.idle = state.mode, state.idle

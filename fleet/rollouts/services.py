@@ -146,10 +146,7 @@ def notify(rollout: Rollout) -> int:
     """Write the desired state of every queued deployment whose device is free. Returns how many were told."""
     busy = Deployment.objects.filter(state__in=sorted(DEPLOYMENT_IN_FLIGHT)).values("device_id")
     ready = list(
-        rollout.deployments.filter(state=State.QUEUED)
-        .exclude(device_id__in=busy)
-        .select_related("device", "variant")
-        .only("device__id", "device__active_manifest", "variant__manifest_digest", "state")
+        rollout.deployments.filter(state=State.QUEUED).exclude(device_id__in=busy).select_related("device", "variant")
     )
     if not ready:
         return 0

@@ -1,0 +1,142 @@
+"""A program does everything that the pages do, as far as its owner's role goes."""
+
+import json
+
+import pytest
+
+from fleet.accounts.roles import Role
+from fleet.api.routes import api
+from fleet.devices.models import Device
+from tests.conftest import make_device
+from tests.fleet.builders import make_release, make_version
+
+pytestmark = pytest.mark.django_db
+
+
+def operations():
+    """(method, path with its parameters filled in) of every operation in the OpenAPI document."""
+    filled = {"device_id": "d-none", "command_id": "c-none", "token_id": "t-none", "name": "none"}
+    for path, methods in api.get_openapi_schema()["paths"].items():
+        for method, operation in methods.items():
+            for parameter in operation.get("parameters", []):
+                if parameter["in"] == "path":
+                    path = path.replace("{" + parameter["name"] + "}", filled.get(parameter["name"], "999999"))
+            yield method.upper(), path
+
+
+WRITES_FOR_ADMINS = ("/enrollment-tokens", "/api/devices/d-none")
+
+
+@pytest.mark.parametrize(("method", "path"), list(operations()), ids=lambda v: v)
+def test_no_operation_is_open_to_strangers_and_none_that_writes_to_viewers(client, people, bearer, method, path):
+    assert client.generic(method, path).status_code == 401
+    assert client.generic(method, path, HTTP_AUTHORIZATION="Bearer eft_wrong").status_code == 401
+    answer = client.generic(method, path, b"{}", "application/json", **bearer(people[Role.VIEWER]))
+    if method != "GET":
+        assert answer.status_code == 403, answer.content
+    else:
+        assert answer.status_code in (200, 404) or "enrollment" in path
+
+
+def test_only_admins_make_enrollment_tokens_and_retire_devices(client, people, bearer, device):
+    body = json.dumps({"name": "boards", "max_uses": 5})
+    for role, status in ((Role.OPERATOR, 403), (Role.ADMIN, 201)):
+        answer = client.post("/api/enrollment-tokens", body, "application/json", **bearer(people[role]))
+        assert answer.status_code == status
+    assert "." in answer.json()["token"]
+    assert client.delete(f"/api/devices/{device.pk}", **bearer(people[Role.OPERATOR])).status_code == 403
+    assert client.delete(f"/api/devices/{device.pk}", **bearer(people[Role.ADMIN])).status_code == 204
+
+
+def test_a_session_needs_the_csrf_token(people, device):
+    from django.test import Client
+
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(people[Role.OPERATOR])
+    assert browser.get("/api/devices").status_code == 200
+    assert browser.post(f"/api/devices/{device.pk}/reoptimize").status_code == 403
+
+
+@pytest.mark.parametrize("count", [3, 60])
+def test_the_device_list_costs_the_same_however_long(client, operator, bearer, count, django_assert_max_num_queries):
+    for _ in range(count):
+        make_device()
+    headers = bearer(operator)
+    with django_assert_max_num_queries(6):
+        answer = client.get("/api/devices?limit=50", **headers)
+    assert answer.json()["count"] == count
+    assert len(answer.json()["items"]) == min(count, 50)
+
+
+def test_filters_narrow_the_list(client, operator, bearer):
+    make_device(name="arm-1")
+    make_device(name="cart-1", device_class="mobile")
+    headers = bearer(operator)
+    names = lambda query: [d["name"] for d in client.get(f"/api/devices?{query}", **headers).json()["items"]]  # noqa: E731  # short, and used three times
+    assert names("search=ARM") == ["arm-1"]
+    assert names("device_class=mobile") == ["cart-1"]
+    assert names("live=never") == ["arm-1", "cart-1"]
+    assert client.get("/api/devices?live=maybe", **headers).status_code == 422
+
+
+def test_a_device_is_renamed_configured_and_what_is_wrong_is_said(client, operator, bearer, device):
+    headers = bearer(operator)
+    change = {"name": "<script>alert(1)</script>", "config": {"telemetry_interval": 10}}
+    answer = client.patch(f"/api/devices/{device.pk}", json.dumps(change), "application/json", **headers)
+    assert answer.json()["config"]["telemetry_interval"] == 10
+    assert answer.json()["name"] == "<script>alert(1)</script>"
+    for wrong in ({"config": {"telemetry_interval": -1}}, {"config": {"colour": "red"}}, {"name": " "}):
+        answer = client.patch(f"/api/devices/{device.pk}", json.dumps(wrong), "application/json", **headers)
+        assert answer.status_code == 409, wrong
+        assert answer.json()["detail"].endswith(".")
+
+
+def test_a_release_is_made_and_rolled_out(client, operator, bearer):
+    headers = bearer(operator)
+    version = make_release().version
+    device = make_device()
+    release = client.post(f"/api/versions/{version.pk}/releases", b"{}", "application/json", **headers).json()
+    assert [v["device_class"] for v in release["variants"]] == ["embedded", "mobile", "edge_server"] or len(
+        release["variants"]
+    ) == 3
+    body = json.dumps({"release": release["id"], "devices": [device.pk]})
+    rollout = client.post("/api/rollouts", body, "application/json", **headers).json()
+    assert (rollout["state"], rollout["target"], rollout["counts"]) == ("running", device.name, {"notified": 1})
+    row = client.get(f"/api/rollouts/{rollout['id']}/deployments", **headers).json()["items"][0]
+    assert row["waiting"] == "Waiting for the device: it has not connected yet."
+    ended = client.post(f"/api/rollouts/{rollout['id']}/cancel", **headers).json()
+    assert (ended["state"], ended["counts"]) == ("aborted", {"canceled": 1})
+
+
+def test_an_upload_that_is_no_model_is_refused_and_leaves_nothing(client, operator, bearer):
+    import pickle
+
+    from django.core.files.uploadedfile import SimpleUploadedFile
+
+    evil = SimpleUploadedFile("model.pt2", pickle.dumps({"a": 1}))
+    answer = client.post("/api/models/arm/versions", {"file": evil}, **bearer(operator))
+    assert answer.status_code == 409
+    assert "pickle" in answer.json()["detail"]
+
+
+def test_anothers_rows_are_not_found(client, operator, bearer):
+    assert client.get("/api/devices/d-000000nothing", **bearer(operator)).status_code == 404
+    assert client.get("/api/rollouts/4711", **bearer(operator)).status_code == 404
+
+
+def test_a_deactivated_person_and_their_tokens_are_out(client, people, bearer):
+    from fleet.accounts.services import deactivate
+
+    headers = bearer(people[Role.OPERATOR])
+    assert client.get("/api/me", **headers).json()["role"] == "operator"
+    deactivate(people[Role.OPERATOR], people[Role.ADMIN])
+    assert client.get("/api/me", **headers).status_code == 401
+
+
+def test_deleted_devices_do_not_appear(client, operator, bearer, admin):
+    from fleet.devices.services import retire
+
+    retire(make_device(), admin)
+    make_version()
+    assert client.get("/api/devices", **bearer(operator)).json()["items"] == []
+    assert Device.objects.count() == 1
