@@ -13,6 +13,7 @@ from fleet.gateway.inbox import Inbox
 
 class Command(BaseCommand):
     help = "Carries messages between the broker and the database until it is told to stop."
+    requires_system_checks = ()  # they would load every page of the dashboard
 
     def handle(self, **_options):
         blocks, drain = BlockServer(), Drain()
