@@ -21,6 +21,9 @@ class Client:
             base_url=f"{address}/api", headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False
         )
 
+    def close(self) -> None:
+        self._http.close()
+
     def call(self, method: str, path: str, body: dict | None = None, **options: Any) -> Any:
         answer = self._http.request(method, path, json=body, **options)
         if answer.status_code >= 400:

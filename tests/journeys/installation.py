@@ -44,13 +44,14 @@ class Installation:
         for process in self.stack.server():
             self.run(process)
         wait_for("the pages", lambda: self.api.get("/me"), 60)
+        self.wait_for("the gateway", lambda: "inbox is connected" in self.log_of("gateway"), 60)
         return self
 
     def run(self, process: Process) -> subprocess.Popen[bytes]:
         """Start one process; its output goes to a file named after it."""
-        log = (self.folder / f"{process.name}.log").open("ab")
         env = {**self.environment, **process.env}
-        running = subprocess.Popen(process.command, cwd=ROOT, env=env, stdout=log, stderr=log)
+        with (self.folder / f"{process.name}.log").open("ab") as log:
+            running = subprocess.Popen(process.command, cwd=ROOT, env=env, stdout=log, stderr=log)
         self.processes[process.name] = running
         return running
 
@@ -59,7 +60,9 @@ class Installation:
 
     def kill(self, name: str) -> None:
         """kill -9, as a power cut would."""
-        self.processes.pop(name).kill()
+        dead = self.processes.pop(name)
+        dead.kill()
+        dead.wait()
 
     def start_agent(self, name: str, token: str, command: tuple[str, ...] = (), **settings: Any) -> None:
         """The real agent as a process; settings are its environment variables without their prefix."""
@@ -113,6 +116,7 @@ class Installation:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        self.api.close()
 
     def complaints(self) -> list[str]:
         """Tracebacks in any log: a process that recovered silently is no clean run."""
