@@ -77,6 +77,9 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._heard = self._loop.time()
         self._splitter.feed(data)
+        if self._phase is Phase.NEW and self._splitter.kind != frames.CONNECT:
+            self.cut("it does not begin with an MQTT CONNECT")
+            return
         self._process()
         if self.transport.get_write_buffer_size() > self._limits.max_unread:
             self.cut("it does not read its answers")
@@ -132,8 +135,6 @@ class Connection(asyncio.Protocol):
         if self._phase is Phase.LEAVING:
             return
         if self._phase is Phase.NEW:
-            if frame.kind != frames.CONNECT:
-                raise FrameError(f"it began with a packet of type {frame.kind}, not with CONNECT")
             self._phase = Phase.LOGIN
             self._guard.begin(self, frame)
         elif frame.kind == frames.PUBLISH:
@@ -143,11 +144,11 @@ class Connection(asyncio.Protocol):
         elif frame.kind == frames.PINGREQ:
             self._write(frames.PINGRESP)
         elif frame.kind in (frames.SUBSCRIBE, frames.UNSUBSCRIBE):
-            frames.check_request(frame)
+            frames.check_request(frame, self._limits.max_filters)
             self._unanswered += 1
             self.requests.put_nowait(frame.encoded())
         elif frame.kind == frames.DISCONNECT:
-            frames.check_request(frame)
+            frames.check_request(frame, 0)
             self._phase = Phase.LEAVING
             self.requests.put_nowait(frame.encoded())
         else:

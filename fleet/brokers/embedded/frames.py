@@ -53,6 +53,11 @@ class Splitter:
             self._at = 0
         self._buffer += data
 
+    @property
+    def kind(self) -> int | None:
+        """The type of the packet that has begun to arrive, if any."""
+        return self._buffer[self._at] >> 4 if self._at < len(self._buffer) else None
+
     def next(self) -> Frame | None:
         """The next frame, or None until more is fed. Raises FrameError as soon as a length field says too much."""
         buffer, start = self._buffer, self._at
@@ -142,22 +147,26 @@ def read_puback(frame: Frame) -> int:
     return _packet_id(frame.body, 0)
 
 
-def check_request(frame: Frame) -> None:
-    """Raises FrameError unless a SUBSCRIBE, UNSUBSCRIBE or DISCONNECT is well formed to its last byte."""
+def check_request(frame: Frame, most: int) -> None:
+    """Raises FrameError unless a SUBSCRIBE, UNSUBSCRIBE or DISCONNECT is well formed to its last byte.
+
+    It may name at most `most` topics.
+    """
     if frame.kind == DISCONNECT:
         if frame.body:
             raise FrameError("a goodbye has content")
         return
     _packet_id(frame.body, 0)
-    at = 2
+    at, named = 2, 0
     while at < len(frame.body):
         _, at = _text(frame.body, at)
+        named += 1
         if frame.kind == SUBSCRIBE:
             if at >= len(frame.body) or frame.body[at] > 2:
                 raise FrameError("a subscription has no valid QoS")
             at += 1
-    if at == 2:
-        raise FrameError("a subscription names no topic")
+    if not 1 <= named <= most:
+        raise FrameError(f"a subscription names {named} topics, not 1 to {most}")
 
 
 def connack(code: int) -> bytes:

@@ -49,8 +49,8 @@ class Limits:
     """Bounds of the whole broker. Times in seconds, sizes in bytes."""
 
     max_connections: int = 5000
-    #: A block is 128 KiB and a body at most 256 KiB, topic included.
-    max_packet: int = 256 * KIB
+    #: The largest body of the contract (agent.wire.codec) with its topic; blocks have 128 KiB.
+    max_packet: int = 257 * KIB
     #: The first packet: names, secret and last will.
     max_connect_packet: int = 16 * KIB
     #: From the first byte to a successful login; also for the TLS handshake, and for the farewell of a connection.
@@ -67,7 +67,7 @@ class Limits:
     max_requests: int = 16
     #: Answers that a client has not fetched. One that sends and never reads is cut off here.
     max_unread: int = 2 * MIB
-    #: Topic filters of one client, and characters of one filter.
+    #: Topic filters of one client, also in one request, and characters of one filter.
     max_filters: int = 32
     max_filter_length: int = 256
     #: The one retained message of a device, its state.
