@@ -14,6 +14,8 @@ Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 Role = Literal["model", "card", "tokenizer", "golden"]
 
 MAX_ARTIFACT = 64 * 1024**3
+#: Bytes of a manifest: 20,000 parts take about 2.5 million.
+MAX_MANIFEST = 4 * 1024**2
 
 
 class Part(msgspec.Struct, frozen=True):

@@ -1,0 +1,107 @@
+"""What the link brings for deployments, handed to whoever waits for it: manifests and blocks."""
+
+import queue
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from agent.deployment import window
+from agent.deployment.window import Block
+from agent.link.connection import Connection
+from agent.wire import codec, topics
+from agent.wire.manifest import BLOCK
+
+#: Blocks between the network thread and the disk (8 MiB). Beyond it they are dropped, and asked for again.
+HELD = 64
+_POLL_SECONDS = 0.25
+
+
+class InterruptedWaitError(Exception):
+    """The wait was ended because its result is not wanted any more."""
+
+
+class Delivery:
+    """The deployments' end of the link. `manifest` and `block` are called by the network thread."""
+
+    def __init__(self, device_id: str, connection: Connection) -> None:
+        self._want_topic = topics.up(device_id, "want")
+        self._connection = connection
+        self._blocks: queue.Queue[tuple[Block, bytes]] = queue.Queue(HELD)
+        self._wanted: frozenset[str] = frozenset()
+        self._manifests: dict[str, bytes | None] = {}
+        self._waiting: Counter[str] = Counter()
+        self._came = threading.Condition()
+        #: Rises with each connect: what was asked for before may be lost.
+        self.connects = 0
+
+    # --- The network thread ---
+
+    def connected(self) -> None:
+        self.connects += 1
+
+    def manifest(self, digest: str, body: bytes) -> None:
+        """An empty body is a retained message that was cleared."""
+        with self._came:
+            if body and digest in self._manifests:
+                self._manifests[digest] = body
+                self._came.notify_all()
+
+    def block(self, digest: str, number: int, body: bytes) -> None:
+        if digest in self._wanted:
+            try:
+                # Of a block that is too large, one byte more than is right is enough to refuse it.
+                self._blocks.put_nowait(((digest, number), body[: BLOCK + 1]))
+            except queue.Full:  # the disk is slower than the link; the block is asked for again
+                return
+
+    # --- Whoever waits ---
+
+    @property
+    def up(self) -> bool:
+        return self._connection.connected
+
+    def fetch_manifest(
+        self, digest: str, interrupted: Callable[[], bool], seconds: float = float("inf")
+    ) -> bytes | None:
+        """The bytes retained on the manifest's topic; None after `seconds`. Raises InterruptedWaitError."""
+        with self._came:
+            self._waiting[digest] += 1
+            self._manifests.setdefault(digest, None)
+        self._connection.subscribe(topics.manifest(digest))
+        try:
+            while seconds > 0:
+                with self._came:
+                    if self._manifests[digest] is None:
+                        self._came.wait(_POLL_SECONDS)
+                    if self._manifests[digest] is not None:
+                        return self._manifests[digest]
+                if interrupted():
+                    raise InterruptedWaitError
+                seconds -= _POLL_SECONDS if self.up else 0
+            return None
+        finally:
+            with self._came:
+                self._waiting[digest] -= 1
+                if not self._waiting[digest]:
+                    self._connection.unsubscribe(topics.manifest(digest))
+                    del self._manifests[digest], self._waiting[digest]
+
+    def accept(self, digests: Iterable[str]) -> None:
+        """Take the blocks of these parts and drop all others."""
+        self._wanted = frozenset(digests)
+        while not self._blocks.empty():
+            try:
+                self._blocks.get_nowait()
+            except queue.Empty:
+                break
+
+    def ask(self, blocks: list[Block]) -> bool:
+        """Ask for blocks. False without a link: ask again after the next connect."""
+        return self._connection.publish(self._want_topic, codec.encode(window.want(blocks))) is not None
+
+    def next_block(self) -> tuple[Block, bytes] | None:
+        """The next block, or None when none came for a moment."""
+        try:
+            return self._blocks.get(timeout=_POLL_SECONDS)
+        except queue.Empty:
+            return None

@@ -1,0 +1,127 @@
+"""What the device does in each state of the update machine. Each step may be repeated after a power cut."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from agent.child import ChildStoppedError
+from agent.deployment import self_test, trust
+from agent.deployment.delivery import Delivery, InterruptedWaitError
+from agent.deployment.download import Downloader, DownloadError
+from agent.deployment.records import Attempt
+from agent.deployment.store import Store
+from agent.deployment.transitions import Event
+from agent.device.resource_manager import Budget, Need, misfits
+from agent.wire import manifest as wire
+from agent.wire.hardware import DeviceClass
+
+log = logging.getLogger(__name__)
+
+#: Says what a step is at: words for a person, and the share that is done.
+Tell = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a step ended."""
+
+    event: Event
+    reason: str = ""
+    evidence: Mapping[str, float | str] = field(default_factory=dict)
+
+
+class Steps:
+    """The effects of the states from notified to self_testing.
+
+    budget and device_class are asked at each check: both can change while the agent runs. interrupted says that the
+    result is not wanted any more; a step then raises InterruptedWaitError.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        delivery: Delivery,
+        downloader: Downloader,
+        budget: Callable[[], Budget],
+        device_class: Callable[[], DeviceClass],
+        interrupted: Callable[[], bool],
+    ) -> None:
+        self._store = store
+        self._delivery = delivery
+        self._downloader = downloader
+        self._budget = budget
+        self._device_class = device_class
+        self._interrupted = interrupted
+
+    def check(self, attempt: Attempt, keep: tuple[str, ...]) -> Outcome:
+        """Get the manifest; is it right, for this class, and does it fit? `keep` are artifacts that must stay."""
+        data = self._store.manifest_bytes(attempt.manifest)
+        if data is None:
+            data = self._delivery.fetch_manifest(attempt.manifest, self._interrupted) or b""
+        try:
+            manifest = trust.read(data, attempt.manifest)
+            trust.check_class(manifest, self._device_class())
+        except trust.TrustError as problem:
+            return Outcome(Event.REFUSED, str(problem))
+        self._store.claim("deployment", (*keep, attempt.manifest), manifest)
+        self._store.collect()
+        installed = self._store.installed(attempt.manifest, manifest)
+        reasons = misfits(Need(manifest.memory_bytes, 0 if installed else self._to_write(manifest)), self._budget())
+        if reasons:
+            return Outcome(Event.REFUSED, " ".join(reasons))
+        self._store.keep_manifest(attempt.manifest, data)
+        return Outcome(Event.ACCEPTED)
+
+    def _to_write(self, manifest: wire.Manifest) -> int:
+        """Bytes of the parts that are not here yet, and of the artifact that is put together from all of them."""
+        here = {path.name for path in self._store.parts.iterdir()}
+        parts = {part.digest: part.size for part in manifest.parts if part.digest not in here}
+        return sum(parts.values()) + manifest.size
+
+    def download(self, attempt: Attempt, tell: Tell) -> Outcome:
+        manifest = self._store.manifest(attempt.manifest)
+        if self._store.installed(attempt.manifest, manifest):
+            return Outcome(Event.COMPLETE)
+        try:
+            self._downloader.fetch(
+                manifest, self._interrupted, lambda here, total, words: tell(words, here / total if total else 1.0)
+            )
+        except DownloadError as problem:
+            return Outcome(Event.BROKEN, str(problem))
+        return Outcome(Event.COMPLETE)
+
+    def verify(self, attempt: Attempt) -> Outcome:
+        manifest = self._store.manifest(attempt.manifest)
+        if self._store.installed(attempt.manifest, manifest):
+            return Outcome(Event.TRUSTED)
+        lacking = [part.digest[:12] for part in manifest.parts if not self._store.has(part)]
+        return (
+            Outcome(Event.LACKING, f"Damaged on the disk: {', '.join(lacking[:8])}.")
+            if lacking
+            else Outcome(Event.TRUSTED)
+        )
+
+    def install(self, attempt: Attempt) -> Outcome:
+        manifest = self._store.manifest(attempt.manifest)
+        data = self._store.manifest_bytes(attempt.manifest) or b""
+        if self._store.installed(attempt.manifest, manifest) or self._store.install(attempt.manifest, manifest, data):
+            return Outcome(Event.INSTALLED)
+        return Outcome(Event.BROKEN, "The parts, put together, have not the digest that the manifest names.")
+
+    def self_test(self, attempt: Attempt) -> Outcome:
+        """Only the child's part; the machine then loads the model beside the running one."""
+        budget = self._budget()
+        try:
+            result = self_test.run(
+                self._store.artifact(attempt.manifest),
+                threads=budget.threads,
+                memory=budget.memory,
+                interrupted=self._interrupted,
+            )
+        except ChildStoppedError as stopped:
+            raise InterruptedWaitError from stopped
+        figures = {key: value for key, value in result.items() if isinstance(value, int | float) and key != "ok"}
+        if result["ok"]:
+            return Outcome(Event.PASSED, evidence=figures)
+        return Outcome(Event.BROKEN, f"Self-test: {result['reason']}", figures)

@@ -1,0 +1,101 @@
+"""Acts by itself: observe, decide, act, at the policy card's rate. Needs no network."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from agent import source as sources
+from agent.inference.inference_engine import InferenceEngine, LoadedModel
+from agent.inference.meter import Meter
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks for a model while there is none.
+_IDLE_SECONDS = 0.2
+#: The same trouble is logged once in this many seconds.
+_QUIET_SECONDS = 60.0
+
+
+class ControlLoop(threading.Thread):
+    """Runs the source named `module:factory` with whatever model the engine has.
+
+    `on_idle(False)` is called when it begins to act, `on_idle(True)` when it has nothing to act with.
+    """
+
+    def __init__(
+        self,
+        engine: InferenceEngine,
+        source: str,
+        seed: int,
+        meter: Meter,
+        on_idle: Callable[[bool], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(name="control", daemon=True)
+        self._engine = engine
+        self._name = source
+        self._seed = seed
+        self._meter = meter
+        self._on_idle = on_idle
+        self._clock = clock
+        self._stop_event = threading.Event()
+        self._source: sources.Source | None = None
+        self._made_for: LoadedModel | None = None
+        self._last_trouble = ("", 0.0)
+
+    def stop(self) -> None:
+        self._stop_event.set()
+
+    def run(self) -> None:
+        due = self._clock()
+        idle = True
+        while not self._stop_event.is_set():
+            model = self._engine.model
+            if idle != (model is None):
+                idle = model is None
+                self._on_idle(idle)
+            if model is None:
+                self._stop_event.wait(_IDLE_SECONDS)
+                continue
+            if due > self._clock():
+                self._stop_event.wait(due - self._clock())
+                continue
+            # A late decision is not caught up with: a burst of old ones would help nobody.
+            due = max(due, self._clock() - 1 / model.card.rate_hz) + 1 / model.card.rate_hz
+            self._step(model)
+
+    def _step(self, model: LoadedModel) -> None:
+        try:
+            source = self._source_for(model)
+            observation = source.observe()
+        except Exception as problem:
+            self._meter.count(errors=1)
+            self._trouble(f"the observation source {self._name} failed: {type(problem).__name__}: {problem}")
+            return
+        try:
+            actions = self._engine.process(observation)
+        except Exception as problem:  # the engine has counted it
+            self._trouble(f"no decision: {problem}")
+            return
+        try:
+            finished = source.act(actions)
+        except Exception as problem:
+            self._meter.count(errors=1)
+            self._trouble(f"the observation source {self._name} could not act: {type(problem).__name__}: {problem}")
+            return
+        if finished.episodes:
+            self._meter.count(episodes=finished.episodes, successes=finished.successes)
+
+    def _source_for(self, model: LoadedModel) -> sources.Source:
+        """The source, made again when another card comes: it says what the source has to deliver."""
+        if self._source is None or self._made_for is None or self._made_for.card != model.card:
+            self._source = sources.load(self._name)(model.card, self._seed)
+        self._made_for = model
+        return self._source
+
+    def _trouble(self, words: str) -> None:
+        last, at = self._last_trouble
+        if words != last or self._clock() - at > _QUIET_SECONDS:
+            self._last_trouble = (words, self._clock())
+            log.warning("%s", words)
