@@ -9,8 +9,8 @@ if "EDGEFLEET_DATA" not in os.environ:
     os.environ["EDGEFLEET_DATA"] = tempfile.mkdtemp(prefix="edgefleet-tests-")
     atexit.register(shutil.rmtree, os.environ["EDGEFLEET_DATA"], ignore_errors=True)
 
-from fleet.settings import *  # noqa: E402, F403  # the folder has to be known first
-from fleet.settings import DATA_DIR, DATABASES  # noqa: E402
+from fleet.settings import *  # noqa: F403  # the folder has to be known first
+from fleet.settings import DATA_DIR, DATABASES
 
 # A file, not memory: tests with threads and processes see one database, under the locks that users meet.
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
