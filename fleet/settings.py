@@ -174,10 +174,14 @@ elif CELERY_BROKER_URL.startswith("redis"):
     # Longer than the longest job: a task that outlasts it would be delivered twice.
     CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 12 * 3600, "global_keyprefix": "edgefleet:"}
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "beat.db")
+# A tick that no worker took in time is dropped: the next one does its work.
 CELERY_BEAT_SCHEDULE = {
-    "requeue jobs whose worker died": {"task": "fleet.jobs.tasks.requeue_lost", "schedule": 5.0},
-    "advance rollouts": {"task": "fleet.rollouts.tasks.tick", "schedule": 2.0},
-    "drop old rows": {"task": "fleet.telemetry.tasks.retention", "schedule": 60.0},
+    name: {"task": task, "schedule": seconds, "options": {"expires": 2 * seconds}}
+    for name, task, seconds in (
+        ("requeue jobs whose worker died", "fleet.jobs.tasks.requeue_lost", 5.0),
+        ("advance rollouts", "fleet.rollouts.tasks.tick", 2.0),
+        ("drop old rows", "fleet.telemetry.tasks.retention", 60.0),
+    )
 }
 
 # --- MQTT -----------------------------------------------------------------------------------------------------------
