@@ -175,7 +175,7 @@ class UpdateMachine:
             if before is not None and before.state is State.WATCHING and self._saved.attempt != before:
                 self._running.end_watch()
             attempt = self._saved.attempt
-            log.info("desired state %d: %s", desired.version, attempt and (attempt.manifest[:12], attempt.state.value))
+            log.info("desired state %d: %s", desired.version, desired.manifest[:12] or "nothing")
             self._reporter.report(attempt)
             if attempt is None or not attempt.open:
                 self._tidy()
@@ -250,7 +250,7 @@ class UpdateMachine:
         )
         self._save(records.swapped(self._saved, watched, self._clock()))
         self._running.swap(model, watched=True)
-        log.info("deployment %s: swapped, watching", attempt.deployment_id or "-")
+        log.info("deployment %s: %s -> %s", attempt.deployment_id or "-", attempt.state, watched.state)
         self._reporter.report(watched)
         return None
 

@@ -1,5 +1,6 @@
 """The artifact that decides, and the watch over a new one."""
 
+import ctypes
 import logging
 
 from agent.deployment.store import Store
@@ -8,6 +9,17 @@ from agent.inference.inference_engine import InferenceEngine, LoadedModel
 from agent.inference.meter import Meter
 
 log = logging.getLogger(__name__)
+
+try:
+    _malloc_trim = ctypes.CDLL(None).malloc_trim
+except (AttributeError, OSError):  # another C library than glibc
+    _malloc_trim = None
+
+
+def give_back_memory() -> None:
+    """Hand what the old model had to the system. Without it glibc keeps it: 19 MB more with each swap of 20 MB models."""
+    if _malloc_trim is not None:
+        _malloc_trim(0)
 
 
 class Running:
@@ -44,6 +56,7 @@ class Running:
         self.end_watch()
         self._meter = Meter() if watched else None
         self._engine.swap(model, watched_by=self._meter)
+        give_back_memory()
 
     def watch(self) -> Meter:
         """The counters of the watch; one that was left begins anew."""

@@ -4,10 +4,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from agent import source as sources
 from agent.inference.inference_engine import InferenceEngine, LoadedModel
 from agent.inference.meter import Meter
+
+if TYPE_CHECKING:  # it needs numpy, and an agent without a model does not
+    from agent.inference.policy_card import Card
+    from agent.source import Source
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +44,8 @@ class ControlLoop(threading.Thread):
         self._on_idle = on_idle
         self._clock = clock
         self._stop_event = threading.Event()
-        self._source: sources.Source | None = None
-        self._made_for: LoadedModel | None = None
+        self._source: Source | None = None
+        self._card: Card | None = None
         self._last_trouble = ("", 0.0)
 
     def stop(self) -> None:
@@ -87,11 +91,13 @@ class ControlLoop(threading.Thread):
         if finished.episodes:
             self._meter.count(episodes=finished.episodes, successes=finished.successes)
 
-    def _source_for(self, model: LoadedModel) -> sources.Source:
+    def _source_for(self, model: LoadedModel) -> "Source":
         """The source, made again when another card comes: it says what the source has to deliver."""
-        if self._source is None or self._made_for is None or self._made_for.card != model.card:
-            self._source = sources.load(self._name)(model.card, self._seed)
-        self._made_for = model
+        if self._source is None or self._card != model.card:
+            from agent import source
+
+            self._source = source.load(self._name)(model.card, self._seed)
+            self._card = model.card
         return self._source
 
     def _trouble(self, words: str) -> None:
