@@ -1,0 +1,126 @@
+"""A trial's folder becomes a variant: the model file cut at tensor boundaries, then card and golden observations.
+
+The concatenation of the model's parts is the file, byte for byte, so that a device needs no ONNX library to put it
+together; and a tensor that two versions share lies in a part that they share, so that it is sent once.
+"""
+
+import hashlib
+import json
+import mmap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from agent.wire.manifest import PART_FLOOR, Manifest, Part
+from fleet.optimizer.errors import OptimizerError
+
+#: Fields of ModelProto and GraphProto (onnx.proto3), and the wire type of what has a length.
+_GRAPH, _INITIALIZER, _LENGTH_DELIMITED = 7, 5, 2
+_FIXED = {1: 8, 5: 4}
+
+
+class PackagingError(OptimizerError):
+    """A folder that cannot become a variant."""
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """facts.json of a trial's folder. memory_bytes: peak resident memory in a process of its own, measured.
+
+    tolerance: the largest absolute difference from the golden outputs that another machine may have.
+    """
+
+    memory_bytes: int
+    tolerance: float
+    deadline_ms: float = 100.0
+
+
+Store = Callable[[bytes], str]
+
+
+def package(folder: Path, put: Store, *, model: str, version: str, variant: str, device_class: str) -> Manifest:
+    """Hand each part's bytes to `put` (which returns their SHA-256), and describe them.
+
+    folder holds model.onnx, card.json, golden.npz and facts.json.
+    """
+    facts = msgspec.json.decode((folder / "facts.json").read_bytes(), type=Facts)
+    json.loads((folder / "card.json").read_bytes())
+    whole = hashlib.sha256()
+    parts: list[Part] = []
+
+    def add(data: bytes, role: str) -> None:
+        whole.update(data)
+        parts.append(Part(put(data), len(data), role))  # type: ignore[arg-type]  # one of the contract's roles
+
+    for data in model_parts(folder / "model.onnx"):
+        add(data, "model")
+    add((folder / "card.json").read_bytes(), "card")
+    add((folder / "golden.npz").read_bytes(), "golden")
+    return Manifest(
+        model=model,
+        version=version,
+        variant=variant,
+        device_class=device_class,  # type: ignore[arg-type]  # the caller's class is one of the contract's
+        digest=whole.hexdigest(),
+        size=sum(part.size for part in parts),
+        parts=tuple(parts),
+        memory_bytes=facts.memory_bytes,
+        tolerance=facts.tolerance,
+        deadline_ms=facts.deadline_ms,
+    )
+
+
+def model_parts(path: Path) -> Iterator[bytes]:
+    """The file's bytes in order, cut at tensor boundaries, each piece (but perhaps the last) at least PART_FLOOR."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        start = 0
+        for cut in cuts(data):
+            if cut - start >= PART_FLOOR:
+                yield data[start:cut]
+                start = cut
+        if start < len(data):
+            yield data[start:]
+
+
+def cuts(data: "bytes | mmap.mmap") -> list[int]:
+    """Offsets at which an initializer begins or ends, in order. Raises PackagingError for what is no protobuf."""
+    found: set[int] = set()
+    for number, _, value, end in _fields(data, 0, len(data)):
+        if number == _GRAPH:
+            for inner, begin, _, inner_end in _fields(data, value, end):
+                if inner == _INITIALIZER:
+                    found |= {begin, inner_end}
+    return sorted(found)
+
+
+def _fields(data: "bytes | mmap.mmap", at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """(field number, where its tag begins, where its value begins, where it ends) of one message's fields."""
+    while at < end:
+        begin = at
+        tag, at = _varint(data, at, end)
+        number, kind = tag >> 3, tag & 7
+        value = at
+        if kind == 0:
+            _, at = _varint(data, at, end)
+        elif kind == _LENGTH_DELIMITED:
+            size, value = _varint(data, at, end)
+            at = value + size
+        elif kind in _FIXED:
+            at += _FIXED[kind]
+        else:
+            raise PackagingError(f"the model file has wire type {kind} at byte {begin}: it is no ONNX protobuf")
+        if at > end:
+            raise PackagingError(f"the model file is cut off: a field at byte {begin} ends at {at}, beyond {end}")
+        yield number, begin, value, at
+
+
+def _varint(data: "bytes | mmap.mmap", at: int, end: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < end and shift < 70:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+    raise PackagingError(f"the model file is cut off, or no ONNX protobuf, near byte {at}")

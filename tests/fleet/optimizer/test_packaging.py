@@ -1,0 +1,77 @@
+"""Parts put together are the file; versions that share tensors share parts."""
+
+import hashlib
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from agent.wire import manifest as wire
+from fleet.optimizer import packaging
+
+
+def make_folder(folder, head: float = 1.0):
+    """A model of three large tensors, three small ones and a head."""
+    rng = np.random.default_rng(0)
+    weights = [rng.normal(size=(256, 256)).astype(np.float32) for _ in range(3)]
+    small = [rng.normal(size=256).astype(np.float32) for _ in range(3)]
+    tensors = {f"w{i}": w for i, w in enumerate(weights)} | {f"b{i}": b for i, b in enumerate(small)}
+    tensors["head"] = np.full((256, 128), head, np.float32)
+    nodes, last = [], "x"
+    for name in tensors:
+        kind = "Add" if name.startswith("b") else "MatMul"
+        nodes.append(helper.make_node(kind, [last, name], [f"after_{name}"]))
+        last = f"after_{name}"
+    graph = helper.make_graph(
+        nodes,
+        "model",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 256])],
+        [helper.make_tensor_value_info(last, TensorProto.FLOAT, [1, 128])],
+        [numpy_helper.from_array(value, name) for name, value in tensors.items()],
+    )
+    folder.mkdir()
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), folder / "model.onnx")
+    (folder / "card.json").write_text("{}")
+    np.savez(folder / "golden.npz", x=np.zeros(3))
+    (folder / "facts.json").write_text(json.dumps({"memory_bytes": 1000, "tolerance": 1e-3}))
+    return folder
+
+
+def package(folder):
+    stored = {}
+
+    def put(data):
+        digest = hashlib.sha256(data).hexdigest()
+        stored[digest] = data
+        return digest
+
+    made = packaging.package(folder, put, model="arm", version="1", variant="fp32", device_class="mobile")
+    return made, stored
+
+
+def test_parts_in_order_are_the_files_byte_for_byte(tmp_path):
+    folder = make_folder(tmp_path / "a")
+    made, stored = package(folder)
+    wire.check(made)
+    model = b"".join(stored[part.digest] for part in made.of("model"))
+    assert model == (folder / "model.onnx").read_bytes()
+    whole = model + b"".join(stored[p.digest] for p in (*made.of("card"), *made.of("golden")))
+    assert hashlib.sha256(whole).hexdigest() == made.digest
+    assert all(part.size >= wire.PART_FLOOR for part in made.of("model")[:-1])
+    assert len(made.of("model")) >= 4
+
+
+def test_a_new_head_is_all_that_is_new(tmp_path):
+    first, _ = package(make_folder(tmp_path / "a"))
+    second, _ = package(make_folder(tmp_path / "b", head=2.0))
+    new = {part.digest for part in second.parts} - {part.digest for part in first.parts}
+    size = sum(part.size for part in second.parts if part.digest in new)
+    assert 0 < size < 0.25 * second.size
+
+
+@pytest.mark.parametrize("data", [b"\xff" * 50, b"\x3a\xff\xff\xff\x7f", b"\x3a", b"\x0b"])
+def test_what_is_no_protobuf_is_said(data):
+    with pytest.raises(packaging.PackagingError, match="the model file"):
+        packaging.cuts(data)
