@@ -1,6 +1,7 @@
 """Uploads, variants and releases. Each call is one transaction with its event."""
 
 import json
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def add_version(
     nothing is stored under the model.
     """
     from fleet.optimizer import intake
+    from fleet.optimizer.errors import IntakeError
 
     name = slugify(model_name)[:64]
     if not name:
@@ -46,18 +48,16 @@ def add_version(
     card_data = _checked_card(card)
     digest, size = store.put(upload.chunks(), settings.MAX_UPLOAD_BYTES)
     try:
-        form = intake.examine(store.path(digest))
-    except intake.IntakeError as problem:
+        accepted = intake.accept(store.path(digest), Path(file_name).name)
+    except IntakeError as problem:
         _forget(digest)
-        raise Refused(str(problem)) from problem
+        raise Refused(f"{str(problem)[:1].upper()}{str(problem)[1:]}.") from problem
     evaluation_digest = ""
     if evaluation:
         evaluation_digest, _ = store.put(evaluation.chunks(), MAX_EVALUATION)
-        try:
-            intake.examine_evaluation(store.path(evaluation_digest))
-        except intake.IntakeError as problem:
+        if not zipfile.is_zipfile(store.path(evaluation_digest)):
             _forget(evaluation_digest)
-            raise Refused(str(problem)) from problem
+            raise Refused("The evaluation set is no .npz file: save it with numpy.savez, one array for each input.")
     with transaction.atomic():
         model, _ = Model.objects.get_or_create(name=name)
         Model.objects.select_for_update().get(pk=model.pk)  # two uploads at once must not take the same number
@@ -65,7 +65,7 @@ def add_version(
         version = ModelVersion.objects.create(
             model=model,
             number=number + 1,
-            format=form,
+            format=accepted.format,
             file_name=Path(file_name).name[:255],
             digest=digest,
             size=size,

@@ -26,7 +26,8 @@ def start_optimization(
     version, device_class, by, goal="balanced", compression=None, bits=None, pruning=None, max_success_loss=None
 ) -> Job:
     """Queue the making of a variant for one class. Settings that are None follow the class and the goal."""
-    from fleet.optimizer.recipe import RecipeError, recipe_for
+    from fleet.optimizer.errors import RecipeError
+    from fleet.optimizer.recipe import recipe_for
 
     if device_class not in list(DeviceClass):
         raise Refused(f"There is no device class {device_class}.")
@@ -38,7 +39,7 @@ def start_optimization(
     try:
         recipe_for(DeviceClass(device_class), goal, **given)
     except RecipeError as problem:
-        raise Refused(str(problem)) from problem
+        raise Refused(f"{problem}.") from problem
     if version.jobs.filter(kind="optimize", device_class=device_class, state__in=Job.OPEN).exists():
         raise Refused(f"{version} is already being optimized for {device_class}; wait for that job or cancel it.")
     params = {"goal": goal, "max_success_loss": max_success_loss} | {k: v for k, v in given.items() if v is not None}
