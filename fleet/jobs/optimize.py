@@ -1,0 +1,108 @@
+"""Optimization: from one upload and one class to measured trials, variants of those that passed, and a winner."""
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from django.conf import settings
+from django.db import transaction
+
+from agent.wire.hardware import DeviceClass
+from fleet.catalog import store
+from fleet.catalog.models import Trial
+from fleet.catalog.services import EVALUATORS, add_variant
+from fleet.jobs import queue
+from fleet.jobs.models import Job
+
+if TYPE_CHECKING:
+    from fleet.jobs.tasks import Heartbeat
+    from fleet.optimizer.contract import Outcome, Request
+
+#: Progress is stored at most this often; a search may speak faster.
+TELL_SECONDS = 0.5
+
+
+def run(job: Job, heartbeat: "Heartbeat") -> dict:
+    """Search, then store every trial and the variants of those that passed. Returns the job's result."""
+    from fleet.optimizer import search
+    from fleet.optimizer.errors import Cancelled
+
+    settings.WORK_DIR.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f"job-{job.pk}-", dir=settings.WORK_DIR))
+    try:
+        outcome = search.optimize(_request(job), work, _teller(job), heartbeat.must_stop)
+        heartbeat.check()
+        return _keep(job, outcome)
+    except Cancelled:
+        heartbeat.check()
+        raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _request(job: Job) -> "Request":
+    from fleet.optimizer.contract import Constraints, Request
+    from fleet.optimizer.recipe import recipe_for
+
+    version, params = job.version, job.params
+    device_class = DeviceClass(job.device_class)
+    given = {name: params[name] for name in ("compression", "bits", "pruning") if name in params}
+    loss = params.get("max_success_loss")
+    return Request(
+        source=str(store.path(version.digest)),
+        format=version.format,
+        device_class=device_class,
+        recipe=recipe_for(device_class, params.get("goal", "balanced"), **given),
+        cache=str(settings.DATA_DIR / "trials"),
+        card=msgspec.json.encode(version.card) if version.card else None,
+        evaluation=str(store.path(version.evaluation_digest)) if version.evaluation_digest else None,
+        evaluator=EVALUATORS[version.evaluator] if version.evaluator else None,
+        constraints=Constraints() if loss is None else Constraints(max_loss_points=loss),
+    )
+
+
+def _teller(job: Job):
+    """Carries the search's words to the job's row, not faster than people read."""
+    last = {"text": "", "at": 0.0}
+
+    def tell(share: float, text: str) -> None:
+        now = time.monotonic()
+        if text == last["text"] and now - last["at"] < TELL_SECONDS:
+            return
+        if text != last["text"]:
+            queue.log(job, text)
+        last.update(text=text, at=now)
+        Job.objects.filter(pk=job.pk, claim=job.claim).update(step=text[:256], progress=share)
+        queue.tell(job)
+
+    return tell
+
+
+@transaction.atomic
+def _keep(job: Job, outcome: "Outcome") -> dict:
+    """A row for every trial. Those of an earlier search that were not tried again stay, but have not won."""
+    version = job.version
+    version.trials.filter(device_class=job.device_class, verdict="won").update(verdict="passed")
+    for tried in outcome.trials:
+        trial, _ = Trial.objects.update_or_create(
+            version=version,
+            device_class=job.device_class,
+            key=tried.key,
+            defaults={
+                "job": job,
+                "name": tried.name,
+                "recipe": tried.recipe,
+                "figures": tried.figures,
+                "verdict": tried.verdict,
+                "reason": tried.reason[:1000],
+                "score": tried.score,
+            },
+        )
+        if tried.artifact and tried.verdict in ("won", "passed"):
+            add_variant(trial, Path(tried.artifact))
+    for line in outcome.log:
+        queue.log(job, line)
+    return {"summary": outcome.summary, "winner": outcome.winner, "lineage": outcome.lineage}
