@@ -1,7 +1,7 @@
 """Models, versions, trials, variants and releases."""
 
 from django.shortcuts import get_object_or_404
-from ninja import File, Form, Router
+from ninja import File, Form, Router, Status
 from ninja.files import UploadedFile
 from ninja.pagination import LimitOffsetPagination, paginate
 
@@ -74,7 +74,7 @@ def upload(
         notes=notes,
         by=request.user,
     )
-    return 201, version_out(version)
+    return Status(201, version_out(version))
 
 
 @router.get("/models/{name}/versions", response=list[VersionOut])
@@ -91,7 +91,7 @@ def version(request, version_id: int):
 def optimize(request, version_id: int, body: OptimizeIn):
     """Make and measure a variant for one class."""
     found = get_object_or_404(_versions(), pk=version_id)
-    return 201, job_out(jobs.start_optimization(found, by=request.user, **body.dict()))
+    return Status(201, job_out(jobs.start_optimization(found, by=request.user, **body.dict())))
 
 
 @router.get("/versions/{version_id}/trials", response=list[TrialOut])
@@ -117,7 +117,7 @@ def release(request, version_id: int, body: ReleaseIn):
         chosen = list(services.proposed(found).values())
     else:
         chosen = list(Variant.objects.filter(pk__in=body.variants).select_related("trial"))
-    return 201, release_out(services.create_release(found, chosen, request.user, body.notes))
+    return Status(201, release_out(services.create_release(found, chosen, request.user, body.notes)))
 
 
 @router.get("/releases/{release_id}", response=ReleaseOut)

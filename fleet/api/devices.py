@@ -5,7 +5,7 @@ from datetime import datetime
 from django.db.models import Count
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
-from ninja import Router
+from ninja import Router, Status
 from ninja.pagination import LimitOffsetPagination, paginate
 
 from fleet.accounts.roles import Role
@@ -115,7 +115,7 @@ def change_device(request, device_id: str, change: DeviceChange):
 def retire(request, device_id: str):
     """Take a device out of service: its login ends at once."""
     services.retire(get_object_or_404(Device, pk=device_id), request.user)
-    return 204, None
+    return Status(204, None)
 
 
 @router.get("/devices/{device_id}/samples", response=list[SampleOut], tags=["devices"])
@@ -133,7 +133,7 @@ def reoptimize(request, device_id: str):
     """Measure candidates on the device itself, and deploy the best one there."""
     from fleet.api.jobs import out
 
-    return 201, out(jobs.start_reoptimization(get_object_or_404(_devices(), pk=device_id), request.user))
+    return Status(201, out(jobs.start_reoptimization(get_object_or_404(_devices(), pk=device_id), request.user)))
 
 
 @router.get("/devices/{device_id}/commands", response=list[CommandOut], tags=["devices"])
@@ -147,7 +147,7 @@ def commands(request, device_id: str):
 )
 def send_command(request, device_id: str, body: CommandIn):
     found = get_object_or_404(_devices(), pk=device_id)
-    return 201, rollouts.send_command(found, body.kind, body.args, request.user, body.deadline_seconds)
+    return Status(201, rollouts.send_command(found, body.kind, body.args, request.user, body.deadline_seconds))
 
 
 @router.get("/commands/{command_id}", response=CommandOut, tags=["devices"])
@@ -182,7 +182,7 @@ def groups(request):
 @router.post("/groups", response={201: GroupOut, **WRONG}, auth=allow(Role.OPERATOR), tags=["groups"])
 def create_group(request, body: GroupIn):
     made = services.create_group(body.name, body.description, request.user)
-    return 201, _group_out(_groups().get(pk=made.pk))
+    return Status(201, _group_out(_groups().get(pk=made.pk)))
 
 
 @router.post("/groups/{name}/devices", response=Changed, auth=allow(Role.OPERATOR), tags=["groups"])
@@ -200,7 +200,7 @@ def remove_from_group(request, name: str, body: DevicesIn):
 @router.delete("/groups/{name}", response={204: None}, auth=allow(Role.OPERATOR), tags=["groups"])
 def delete_group(request, name: str):
     services.delete_group(get_object_or_404(Group, name=name), request.user)
-    return 204, None
+    return Status(204, None)
 
 
 # --- Enrollment -----------------------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ def create_token(request, body: TokenIn):
         body.name, request.user, body.max_uses, body.auto_accept, body.expires_at, group
     )
     token.token = text
-    return 201, token
+    return Status(201, token)
 
 
 @router.delete(
@@ -228,7 +228,7 @@ def create_token(request, body: TokenIn):
 )
 def revoke_token(request, token_id: str):
     services.revoke_token(get_object_or_404(EnrollmentToken, pk=token_id), request.user)
-    return 204, None
+    return Status(204, None)
 
 
 @router.get("/events", response=list[EventOut], tags=["events"])

@@ -1,7 +1,7 @@
 """Long work."""
 
 from django.shortcuts import get_object_or_404
-from ninja import Router
+from ninja import Router, Status
 from ninja.pagination import LimitOffsetPagination, paginate
 
 from fleet.accounts.roles import Role
@@ -58,4 +58,4 @@ def cancel(request, job_id: int):
 
 @router.post("/jobs/{job_id}/retry", response={201: JobOut, **WRONG}, auth=allow(Role.OPERATOR))
 def retry(request, job_id: int):
-    return 201, out(services.retry(get_object_or_404(_jobs(), pk=job_id), request.user))
+    return Status(201, out(services.retry(get_object_or_404(_jobs(), pk=job_id), request.user)))

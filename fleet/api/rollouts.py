@@ -3,7 +3,7 @@
 from django.db.models import Count
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
-from ninja import Router
+from ninja import Router, Status
 from ninja.pagination import LimitOffsetPagination, paginate
 
 from fleet.accounts.roles import Role
@@ -79,7 +79,7 @@ def start(request, body: RolloutIn):
     group = get_object_or_404(Group, name=body.group) if body.group else None
     devices = list(Device.objects.filter(pk__in=body.devices)) if body.devices is not None else None
     made = services.start(release, request.user, group, devices, body.deadline_seconds)
-    return 201, _one(made.pk)
+    return Status(201, _one(made.pk))
 
 
 def _one(rollout_id: int) -> dict:
@@ -121,4 +121,4 @@ def cancel(request, rollout_id: int):
 @router.post("/rollouts/{rollout_id}/retry", response={201: RolloutOut, **WRONG}, auth=allow(Role.OPERATOR))
 def retry(request, rollout_id: int):
     """A new rollout to the devices on which this one ended badly."""
-    return 201, _one(services.retry_failed(get_object_or_404(Rollout, pk=rollout_id), request.user).pk)
+    return Status(201, _one(services.retry_failed(get_object_or_404(Rollout, pk=rollout_id), request.user).pk))
