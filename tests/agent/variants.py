@@ -40,7 +40,7 @@ def model(weight: float = 1.0, *, poison: bool = False, loops: int = 0, ballast:
         initializers.append(numpy_helper.from_array(np.zeros((CHUNK * SIZE, 512), np.float32), "up"))
         initializers.append(numpy_helper.from_array(np.zeros((512, CHUNK * SIZE), np.float32), "down"))
         nodes.append(helper.make_node("MatMul", [last, "up"], ["s0"]))
-        # A column of 512 makes each multiplication cost about 0.1 ms and more; none can be folded away.
+        # 512 rows make each multiplication cost some milliseconds; none can be folded away.
         initializers.append(numpy_helper.from_array(np.ones((512, 1), np.float32), "tall"))
         nodes.append(helper.make_node("Mul", ["tall", "s0"], ["t0"]))
         nodes += [helper.make_node("MatMul", [f"t{number}", "slow"], [f"t{number + 1}"]) for number in range(loops)]

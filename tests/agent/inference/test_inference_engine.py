@@ -12,6 +12,7 @@ from agent.inference.meter import Meter
 from agent.inference.policy_card import CardError, Observation
 from agent.inference.runtimes import ModelError
 from tests.agent.inference.folders import folder_of
+from tests.agent.support import wait_for
 from tests.agent.variants import card, model, variant
 
 
@@ -76,7 +77,7 @@ def test_counts_an_observation_that_does_not_fit_as_an_error(load):
 def test_measures_each_stage_and_the_deadline(load):
     engine, meter = InferenceEngine(), Meter()
     engine.attach(meter)
-    engine.swap(load(loops=20, card_changes={"deadline_ms": 0.001}))
+    engine.swap(load(loops=2, card_changes={"deadline_ms": 0.001}))
     for _ in range(3):
         engine.process(seen())
 
@@ -89,7 +90,7 @@ def test_measures_each_stage_and_the_deadline(load):
 def test_the_wait_for_the_decision_before_is_the_queue_stage(load):
     engine, meter = InferenceEngine(), Meter()
     engine.attach(meter)
-    engine.swap(load(loops=100))
+    engine.swap(load(loops=10))
     together = [threading.Thread(target=engine.process, args=(seen(),)) for _ in range(4)]
     for each in together:
         each.start()
@@ -122,8 +123,7 @@ def test_a_swap_under_load_drops_no_request_and_mixes_no_two_models(load):
     for turn in range(200):
         engine.swap(models[turn % 3])
         before = len(answers)
-        while len(answers) <= before and not problems:
-            pass
+        wait_for("an answer", lambda: len(answers) > before or problems)  # noqa: B023 -- called at once
     done.set()
     for each in threads:
         each.join()
