@@ -57,10 +57,10 @@ def page_of(browser, installation):
         page.set_default_timeout(20_000)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-        page.goto("/login/")
+        page.goto("/login")
         page.get_by_label("Username").fill(username)
         page.get_by_label("Password").fill(installation.password)
-        page.get_by_role("button", name="Log in").click()
+        page.get_by_role("button", name="Sign in").click()
         page.wait_for_url(installation.address + "/")
         return page
 

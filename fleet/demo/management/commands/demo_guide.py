@@ -68,8 +68,8 @@ def banner(address: str, password: str) -> str:
     Edgefleet is running at  {address}
     {login}
 
-    Look first at  {address}/jobs/      the model is being optimized for each device class,
-    then at        {address}/rollouts/  how it reaches six simulated devices,
-    then at        {address}/devices/   and press Re-optimize on one of them.
+    Look first at  {address}/jobs      the model is being optimized for each device class,
+    then at        {address}/rollouts  how it reaches six simulated devices,
+    then at        {address}/devices   and press Re-optimize on one of them.
     Ctrl-C ends everything; the data stay. `make demo-reset` clears them.
 """
