@@ -47,8 +47,10 @@ class Pace:
     #: How far a look reaches back: longer than any transaction that changes a login, or two clocks, may be apart.
     overlap: float = 10.0
     sweep: float = 300.0
+    #: Failed logins that are looked up: at once, in the long run, and while a database that hangs answers none.
     lookups: int = 50
     lookups_per_second: float = 20.0
+    lookups_waiting: int = 20
 
 
 class Follower:
@@ -97,9 +99,9 @@ class Follower:
 
     async def look_up(self, name: str) -> bool:
         """Ask for one login. False when there is none, too much was asked already, or the database is away."""
-        if not name_ok(name, "enroll" if name.startswith(ENROLL) else "device") or not self._lookups.take(
-            time.monotonic()
-        ):
+        if not name_ok(name, "enroll" if name.startswith(ENROLL) else "device"):
+            return False
+        if self._database.waiting >= self._pace.lookups_waiting or not self._lookups.take(time.monotonic()):
             return False
         try:
             found = await self._ask(lambda: read_one(name))
@@ -131,7 +133,7 @@ class Follower:
         try:
             return await self._database.run(query)
         except (DatabaseError, InterfaceError) as problem:
-            raise DatabaseAwayError(str(problem).strip() or type(problem).__name__) from problem
+            raise DatabaseAwayError(" ".join(str(problem).split()) or type(problem).__name__) from problem
 
 
 class DatabaseThread:
@@ -144,6 +146,11 @@ class DatabaseThread:
         self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="identities", daemon=True)
         self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Queries that have not begun."""
+        return self._work.qsize()
 
     async def run(self, query: Callable[[], T]) -> T:
         """What the query returns or raises."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping
 
 import amqtt
 import uvloop
-from amqtt.broker import Broker, RetainedApplicationMessage
+from amqtt.broker import Broker
 from amqtt.contexts import Action
 from amqtt.session import Session
 
@@ -20,7 +20,7 @@ from fleet.brokers.embedded.guard import LISTENER, Guard, LookUp
 from fleet.brokers.embedded.lanes import Budget, Lane, Publication
 from fleet.brokers.embedded.limits import Limits
 from fleet.brokers.embedded.plugin import CLIENT, Client, FleetAccess, client_of
-from fleet.brokers.embedded.routing import Subscriptions, matcher, valid_filter
+from fleet.brokers.embedded.routing import Retained, Subscriptions, valid_filter
 from fleet.brokers.follower import DatabaseAwayError, Follower
 from fleet.brokers.identities import Credential, IdentityTable
 
@@ -41,9 +41,9 @@ class FleetBroker(Broker):
     """amqtt's sessions, logins, last wills; our subscriptions, routing and retained messages.
 
     amqtt compares each message with every filter, starts a task for each receiver, queues without bound, and on every
-    CONNECT publishes all retained messages that match anybody's subscription to whoever connects. So its table of
-    subscriptions stays empty and its broadcast queue too; the methods below (those with an underscore are private to
-    amqtt, hence the exact version) lead each message into the receivers' lanes instead.
+    CONNECT publishes all retained messages that match anybody's subscription to whoever connects. So its tables of
+    subscriptions and retained messages stay empty and its broadcast queue too; the methods below (those with an
+    underscore are private to amqtt, hence the exact version) lead each message into the receivers' lanes instead.
     """
 
     def __init__(self, table: IdentityTable, limits: Limits, look_up: LookUp | None = None) -> None:
@@ -63,6 +63,7 @@ class FleetBroker(Broker):
         )
         self.budget = Budget(limits.max_queued)
         self._routes: Subscriptions[tuple[Lane, int]] = Subscriptions()
+        self._retained: Retained[Publish] = Retained()
 
     def session(self, client_id: str) -> Session | None:
         return self.sessions.get(client_id, (None, None))[0]
@@ -101,9 +102,9 @@ class FleetBroker(Broker):
         ):
             return  # delivered, but not kept: a device has one retained message, or it could fill the memory
         if payload:
-            self.retained_messages[topic] = RetainedApplicationMessage(None, topic, payload, message.qos)
+            self._retained.set(topic, message)
         else:
-            self.retained_messages.pop(topic, None)
+            self._retained.remove(topic)
 
     async def _broadcast_message(
         self, session: Session | None, topic: str | None, data: bytes | bytearray | None, force_qos: int | None = None
@@ -172,11 +173,9 @@ class FleetBroker(Broker):
         if client is None:
             return
         topic_filter, qos = subscription
-        matches = matcher(topic_filter)
-        for topic, kept in self.retained_messages.items():
-            if matches(topic):
-                publication = Publication(topic, kept.data, kept=True)
-                client.lane.push(publication, min(qos, kept.qos or 0, 1), retain=True)
+        for topic, message in self._retained.find(topic_filter):
+            publication = Publication(topic, message.payload, kept=True)
+            client.lane.push(publication, min(qos, message.qos), retain=True)
 
 
 class EmbeddedBroker:

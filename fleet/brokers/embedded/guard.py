@@ -143,15 +143,15 @@ class Guard:
             await self.broker.external_connected(Requests(connection, frame.encoded()), Answers(connection), LISTENER)
         except FrameError as problem:
             connection.cut(str(problem))
-        except TimeoutError:
-            connection.cut("an earlier connection of the same client did not end")
         except Exception:
             # Whatever one client brings amqtt to must not leave a half-open connection, and must be seen.
             logger.exception("The connection of %s at %s failed", _name(connection.identity), connection.address)
         finally:
             connection.close()
-            await self._settle(connection)
-            self.left(connection)
+            try:
+                await self._settle(connection)
+            finally:
+                self.left(connection)
 
     async def _identify(self, connection: Connection, connect: ConnectPacket) -> Identity | None:
         """Who it is, if its CONNECT is in order."""
@@ -173,17 +173,19 @@ class Guard:
         return None
 
     async def _take_over(self, connection: Connection, identity: Identity, connect: ConnectPacket) -> bool:
-        """End an earlier connection of this client id, and see to it that amqtt inherits only what it may.
+        """End an earlier connection of this client id, also inside amqtt. Whether the new one may go on.
 
-        amqtt shares one Session between the old and the new connection of a client id: the old one's late goodbye would
-        mark the new one as gone. And it copies neither the will's retain flag nor clean_session into it.
+        amqtt shares one Session between the two: the old one's late goodbye would mark the new one as gone.
         """
         client_id = connect.client_id or ""
         while (earlier := self._live.get(client_id)) is not None:
-            if _name(earlier.identity) != identity.name:
+            if connection.closed or _name(earlier.identity) != identity.name:
                 return False
             earlier.cut("the same client connected again")
-            await asyncio.wait_for(earlier.finished.wait(), self.limits.connect_timeout)
+            try:
+                await asyncio.wait_for(earlier.finished.wait(), self.limits.connect_timeout)
+            except TimeoutError:
+                connection.cut("an earlier connection of the same client did not end")
         if connection.closed:
             return False
         # Nothing may be awaited between the test above and this line: a third connection could come between.
@@ -192,19 +194,18 @@ class Guard:
         connection.admit(identity, client_id, min(wanted, self.limits.max_keepalive))
         session = self.broker.session(client_id)
         if session is not None:
-            client = client_of(session)
-            same = client is not None and client.identity.name == identity.name
-            if same and not session.clean_session and not session.transitions.is_connected():
-                session.will_retain = connect.will_retain_flag
-            else:
-                await self.broker.forget(client_id)
+            session.will_retain = connect.will_retain_flag  # all else of a new CONNECT amqtt copies itself
         return True
 
     async def _settle(self, connection: Connection) -> None:
-        """amqtt leaves a session marked as connected when it stumbles; the next connection must not inherit that."""
+        """Leave nothing behind that a later connection of this client id must not inherit.
+
+        That is a clean session, which amqtt keeps for up to a second, and one that it left marked as connected because
+        it stumbled.
+        """
         if self._live.get(connection.client_id) is connection:
             session = self.broker.session(connection.client_id)
-            if session is not None and session.transitions.is_connected():
+            if session is not None and (session.clean_session or session.transitions.is_connected()):
                 await self.broker.forget(connection.client_id)
 
 

@@ -1,9 +1,8 @@
-"""Which subscriptions a topic matches: a tree of topic levels, so that more devices do not cost more.
+"""Which subscriptions a topic matches, and which topics a subscription: trees of levels, so that devices cost nothing.
 
 amqtt compares a message with every filter of every client; with 1,000 devices that alone took milliseconds a message.
 """
 
-from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -81,15 +80,51 @@ def valid_filter(topic_filter: str) -> bool:
     )
 
 
-def matcher(topic_filter: str) -> Callable[[str], bool]:
-    """A test of topic names against one valid filter: `down/d-1/#` is a prefix test, which is what devices ask for."""
-    if topic_filter == "#":
-        return lambda topic: True
-    if "+" not in topic_filter:
-        if not topic_filter.endswith("/#"):
-            return lambda topic: topic == topic_filter
-        stem, prefix = topic_filter[:-2], topic_filter[:-1]
-        return lambda topic: topic.startswith(prefix) or topic == stem
-    one: Subscriptions[bool] = Subscriptions()
-    one.add(topic_filter, "", True)
-    return lambda topic: bool(one.match(topic))
+class _Place(Generic[T]):
+    __slots__ = ("below", "kept")
+
+    def __init__(self) -> None:
+        self.below: dict[str, _Place[T]] = {}
+        self.kept: tuple[str, T] | None = None
+
+
+class Retained(Generic[T]):
+    """One value for each topic that has one, found by filters."""
+
+    def __init__(self) -> None:
+        self._root: _Place[T] = _Place()
+
+    def set(self, topic: str, value: T) -> None:
+        place = self._root
+        for level in topic.split("/"):
+            place = place.below.setdefault(level, _Place())
+        place.kept = topic, value
+
+    def remove(self, topic: str) -> None:
+        """What is not there is not missed."""
+        path, levels = [self._root], topic.split("/")
+        for level in levels:
+            place = path[-1].below.get(level)
+            if place is None:
+                return
+            path.append(place)
+        path[-1].kept = None
+        for depth in range(len(path) - 1, 0, -1):
+            if path[depth].below or path[depth].kept:
+                return
+            del path[depth - 1].below[levels[depth - 1]]
+
+    def find(self, topic_filter: str) -> list[tuple[str, T]]:
+        """All topics that a valid filter matches, with their values."""
+        levels = topic_filter.split("/")
+        deep = levels[-1] == "#"
+        places = [self._root]
+        for level in levels[:-1] if deep else levels:
+            if level == "+":
+                places = [below for place in places for below in place.below.values()]
+            else:
+                places = [place.below[level] for place in places if level in place.below]
+        if deep:
+            for place in places:  # grows while it is walked: everything below, and `a/#` also matches `a`
+                places.extend(place.below.values())
+        return [place.kept for place in places if place.kept]

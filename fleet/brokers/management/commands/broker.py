@@ -43,9 +43,7 @@ class Command(BaseCommand):
             loop.add_signal_handler(name, broker.stop)
 
         def ready() -> None:
-            self.stdout.write(
-                f"broker: listening on {broker.host}:{broker.port}, {len(broker.table)} identities", self.style.SUCCESS
-            )
+            self.stdout.write(f"broker: listening on {broker.host}:{broker.port}, {len(broker.table)} identities")
             self.stdout.flush()
 
         await broker.serve(ready)

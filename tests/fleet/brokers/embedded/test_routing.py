@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from fleet.brokers.embedded.routing import Subscriptions, matcher, valid_filter
+from fleet.brokers.embedded.routing import Retained, Subscriptions, valid_filter
 
 #: (filter, topics it matches, topics it does not): the examples of the standard's section 4.7 among them.
 EXAMPLES = [
@@ -22,10 +22,13 @@ EXAMPLES = [
 def test_a_filter_matches_what_the_standard_says(topic_filter, inside, outside):
     routes: Subscriptions[int] = Subscriptions()
     routes.add(topic_filter, "me", 1)
+    retained: Retained[str] = Retained()
+    for topic in inside + outside:
+        retained.set(topic, topic.upper())
     assert valid_filter(topic_filter)
-    test = matcher(topic_filter)
     assert [topic for topic in inside + outside if routes.match(topic)] == inside
-    assert [topic for topic in inside + outside if test(topic)] == inside
+    found = retained.find(topic_filter)
+    assert sorted(found) == sorted((topic, topic.upper()) for topic in inside)
 
 
 @pytest.mark.parametrize("topic_filter", ["", "a#", "a/#/b", "#/a", "a+", "a/+b/c", "##", "a\0b"])
@@ -47,22 +50,41 @@ def test_a_subscriber_counts_once_and_a_filter_can_be_taken_back():
     assert routes.match("a/b") == {"you": 1}
 
 
-def test_many_filters_added_and_taken_back_leave_nothing():
+def matches(topic_filter: str, topic: str) -> bool:
+    one: Retained[bool] = Retained()
+    one.set(topic, True)
+    return bool(one.find(topic_filter))
+
+
+def test_many_filters_and_topics_that_come_and_go_leave_nothing():
+    """Each tree is the other's judge."""
     chance = random.Random(11)  # noqa: S311  # filters, not secrets
     words = ["a", "b", "c", "+"]
     routes: Subscriptions[int] = Subscriptions()
-    kept: set[tuple[str, str]] = set()
-    for _ in range(600):
+    retained: Retained[int] = Retained()
+    filters: set[tuple[str, str]] = set()
+    topics: dict[str, int] = {}
+    for number in range(600):
         topic_filter = "/".join(chance.choices(words, k=chance.randint(1, 4))) + chance.choice(["", "/#"])
+        topic = "/".join(chance.choices(words[:3], k=chance.randint(1, 4)))
         subscriber = chance.choice("xyz")
         if chance.random() < 0.6:
             routes.add(topic_filter, subscriber, 1)
-            kept.add((topic_filter, subscriber))
+            filters.add((topic_filter, subscriber))
+            retained.set(topic, number)
+            topics[topic] = number
         else:
             routes.remove(topic_filter, subscriber)
-            kept.discard((topic_filter, subscriber))
-        topic = "/".join(chance.choices(words[:3], k=chance.randint(1, 4)))
-        assert routes.match(topic).keys() == {who for each, who in kept if matcher(each)(topic)}
-    for topic_filter, subscriber in kept:
+            filters.discard((topic_filter, subscriber))
+            retained.remove(topic)
+            topics.pop(topic, None)
+        assert routes.match(topic).keys() == {who for each, who in filters if matches(each, topic)}
+        judge: Subscriptions[int] = Subscriptions()
+        judge.add(topic_filter, "judge", 1)
+        assert dict(retained.find(topic_filter)) == {each: n for each, n in topics.items() if judge.match(each)}
+    for topic_filter, subscriber in filters:
         routes.remove(topic_filter, subscriber)
+    for topic in topics:
+        retained.remove(topic)
     assert vars(routes)["_root"].below == {}
+    assert vars(retained)["_root"].below == {}
