@@ -22,6 +22,10 @@ from fleet.devices.models import Group
 from fleet.devices.services import create_group, create_token
 
 
+#: Everything that an installation puts into its data folder.
+OWN = ("edgefleet.db*", "beat.db*", "artifacts", "work", "trials", "queue", "keys", "static", "devices", CHECK_REPORT)
+
+
 class Command(BaseCommand):
     help = "Starts every process of Edgefleet with six simulated devices. Ctrl-C ends them all; the data stay."
     requires_system_checks = ()  # the tables may not be there yet
@@ -53,14 +57,15 @@ class Command(BaseCommand):
         sys.exit(code)
 
     def _reset(self):
-        marker = settings.DATA_DIR / "edgefleet.db"
-        if not settings.DATA_DIR.exists():
-            self.stdout.write("There is nothing to clear.")
-        elif not marker.exists() and any(settings.DATA_DIR.iterdir()) and not (settings.KEYS_DIR).exists():
-            self.stderr.write(f"{settings.DATA_DIR} does not look like a data folder of Edgefleet; it is left alone.")
-            sys.exit(1)
+        """Delete what an installation makes, by name: whatever else lies in the folder is somebody's."""
+        for pattern in OWN:
+            for path in settings.DATA_DIR.glob(pattern):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        left = sorted(path.name for path in settings.DATA_DIR.iterdir())
+        if left:
+            self.stdout.write(f"The demo's data are gone; {settings.DATA_DIR} still holds {', '.join(left)}.")
         else:
-            shutil.rmtree(settings.DATA_DIR)
+            settings.DATA_DIR.rmdir()
             self.stdout.write(f"{settings.DATA_DIR} is gone; the next `make demo` starts afresh.")
 
     @staticmethod
