@@ -44,6 +44,10 @@ class IdentityTable:
         """Logins that are known, the server's included."""
         return len(self._rows) + 1
 
+    @property
+    def server(self) -> Identity:
+        return Identity(self._server_name, "server")
+
     def verify(self, name: str, secret: str) -> Identity | None:
         """Who logs in with this name and secret; None unless both are right and the login is valid. About 0.1 ms."""
         row = self._server if name == self._server_name else self._rows.get(name)

@@ -22,12 +22,9 @@ class TokenBucket:
         self._tokens -= 1
         return True
 
-    def full(self, now: float) -> bool:
-        return self.left(now) >= self._burst
-
 
 class FailureThrottle:
-    """Failures of each address. Remembers at most `addresses` of them, so that a botnet cannot fill the memory."""
+    """Failures of each address. Remembers the last `addresses` that failed, so that a botnet cannot fill the memory."""
 
     def __init__(self, burst: float, per_second: float, addresses: int = 10_000) -> None:
         self._burst, self._per_second, self._addresses = burst, per_second, addresses
@@ -39,14 +36,8 @@ class FailureThrottle:
         return bucket is None or bucket.left(now) >= 1
 
     def failed(self, address: str, now: float) -> None:
-        bucket = self._buckets.get(address)
-        if bucket is None:
-            if len(self._buckets) >= self._addresses:
-                self._forget(now)
-            bucket = self._buckets[address] = TokenBucket(self._burst, self._per_second, now)
+        bucket = self._buckets.pop(address, None) or TokenBucket(self._burst, self._per_second, now)
         bucket.take(now)
-
-    def _forget(self, now: float) -> None:
-        self._buckets = {name: bucket for name, bucket in self._buckets.items() if not bucket.full(now)}
-        while len(self._buckets) >= self._addresses:
+        self._buckets[address] = bucket  # at the end: the first is the one that failed longest ago
+        if len(self._buckets) > self._addresses:
             del self._buckets[next(iter(self._buckets))]

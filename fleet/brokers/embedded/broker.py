@@ -5,7 +5,8 @@ import errno
 import logging
 import ssl
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 
 import amqtt
 import uvloop
@@ -77,6 +78,14 @@ class FleetBroker(Broker):
             limits = self.limits.server_lane if identity.kind == "server" else self.limits.device_lane
             lane = Lane(session.client_id or "", limits, self.budget, persistent=not session.clean_session)
             session.attributes[CLIENT] = Client(identity, lane)
+
+    async def keep_for(self, client_id: str, identity: Identity, filters: Iterable[str]) -> None:
+        """A persistent session for a client that has not connected yet."""
+        handler, session = self.create_offline_session(client_id)
+        self.sessions[client_id] = session, handler
+        self.adopt(session, identity)
+        for topic_filter in filters:
+            await self.add_subscription((topic_filter, 1), session)
 
     async def forget(self, client_id: str) -> None:
         """Drop a session with its subscriptions and all that waits for it."""
@@ -190,10 +199,16 @@ class EmbeddedBroker:
         tls: ssl.SSLContext | None = None,
         limits: Limits | None = None,
         follower: Follower | None = None,
+        standing: Mapping[str, Iterable[str]] | None = None,
     ) -> None:
-        """`port` 0 takes a free one. `follower` fills the table and keeps it true; without it, `update` does."""
+        """`port` 0 takes a free one. `follower` fills the table and keeps it true; without it, `update` does.
+
+        standing: filters by client id of the server, for which messages are kept from the start. Devices are quick to
+        come back to a broker that was started again, and what they say before the gateway is back must not be lost.
+        """
         self.table, self.host, self.port = table, host, port
         self._tls, self._limits, self._follower = tls, limits or Limits(), follower
+        self._standing = standing or {}
         self._broker: FleetBroker | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
@@ -202,6 +217,16 @@ class EmbeddedBroker:
     async def serve(self, ready: Callable[[], None]) -> None:
         """Serve until `stop`. Calls `ready` once connections are taken. Raises BrokerError when it cannot start."""
         self._loop = asyncio.get_running_loop()
+        work = asyncio.create_task(self._serve(ready))
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait((work, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        work.cancel()
+        with suppress(asyncio.CancelledError):
+            await work
+
+    async def _serve(self, ready: Callable[[], None]) -> None:
+        """Until cancelled, or until following the database fails: then nobody would be logged out any more."""
         follower = self._follower
         try:
             if follower is not None:
@@ -209,9 +234,14 @@ class EmbeddedBroker:
             self._broker = broker = FleetBroker(self.table, self._limits, follower.look_up if follower else None)
             await broker.start()
             try:
+                for client_id, filters in self._standing.items():
+                    await broker.keep_for(client_id, self.table.server, filters)
                 await self._listen(broker.guard)
                 ready()
-                await self._until_stopped(broker.guard)
+                if follower is not None:
+                    follower.end = broker.guard.end
+                    await follower.follow()
+                await asyncio.Event().wait()
             finally:
                 await broker.guard.close(FAREWELL)
                 await asyncio.wait([asyncio.create_task(broker.shutdown())], timeout=FAREWELL)
@@ -229,18 +259,6 @@ class EmbeddedBroker:
             self.port = await guard.listen(self.host, self.port, self._tls)
         except OSError as problem:
             raise BrokerError(_listen_problem(self.host, self.port, problem)) from problem
-
-    async def _until_stopped(self, guard: Guard) -> None:
-        """Also ends, with its error, when following the database fails: nobody would be logged out any more."""
-        tasks: list[asyncio.Task[object]] = [asyncio.create_task(self._stopping.wait())]
-        if self._follower is not None:
-            self._follower.end = guard.end
-            tasks.append(asyncio.create_task(self._follower.follow()))
-        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
-        for task in done:
-            task.result()
 
     def stop(self) -> None:
         """Stop `serve`; from any thread, and from a signal handler of the loop."""

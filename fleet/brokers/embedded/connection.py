@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 SMALL = 4096
 #: Bytes that are collected at most before the transport has a say.
 COLLECTED = 64 * KIB
+#: Packets of one client that are handled before the others have their turn: a chunk can hold 100,000 tiny ones.
+AT_A_TIME = 256
 
 
 class Phase(Enum):
@@ -115,11 +117,20 @@ class Connection(asyncio.Protocol):
 
     def _process(self) -> None:
         try:
-            while not self._blocked and not self.closed and (frame := self._splitter.next()) is not None:
+            for _ in range(AT_A_TIME):
+                if self._blocked or self.closed or (frame := self._splitter.next()) is None:
+                    break
                 self._handle(frame)
+            else:
+                self._pause()
+                self._loop.call_soon(self._resume)
         except FrameError as problem:
             self.cut(str(problem))
-        if self._blocked and not self._paused:
+        if self._blocked:
+            self._pause()
+
+    def _pause(self) -> None:
+        if not self._paused and not self.closed:
             self._paused = True
             self.transport.pause_reading()
 
@@ -272,10 +283,14 @@ class Connection(asyncio.Protocol):
 
     def cut(self, reason: str) -> None:
         """End the connection of a client that does what it must not."""
-        name = self.identity.name if self.identity else "a client without login"
-        logger.info("%s at %s was disconnected: %s", name, self.address, reason)
+        if self.closed:
+            return
         self.closed = True
         self.transport.abort()
+        name = self.identity.name if self.identity else "a client without login"
+        logger.info("%s at %s was disconnected: %s", name, self.address, reason)
+        if self.identity is None:
+            self._guard.failed(self)
 
     def _check_idle(self) -> None:
         now = self._loop.time()

@@ -121,6 +121,10 @@ class Guard:
         if connection is not None and client is not None:
             connection.open(client)
 
+    def failed(self, connection: Connection) -> None:
+        """It did not log in."""
+        self._throttle.failed(connection.address, self._loop.time())
+
     def left(self, connection: Connection) -> None:
         """It is over, also inside amqtt."""
         self._connections.discard(connection)
@@ -168,7 +172,7 @@ class Guard:
             reason = f"its last will goes to {connect.will_topic!r:.80}"
         else:
             return identity
-        self._throttle.failed(connection.address, self._loop.time())
+        self.failed(connection)
         logger.info("Login refused for %.80r at %s: %s", name, connection.address, reason)
         return None
 
@@ -186,6 +190,8 @@ class Guard:
                 await asyncio.wait_for(earlier.finished.wait(), self.limits.connect_timeout)
             except TimeoutError:
                 connection.cut("an earlier connection of the same client did not end")
+            if self._table.verify(connect.username or "", connect.password or "") is None:
+                return False  # its login, too, ended meanwhile
         if connection.closed:
             return False
         # Nothing may be awaited between the test above and this line: a third connection could come between.

@@ -102,6 +102,12 @@ class Peer:
         assert until(lambda: number in self._granted or self.gone.is_set()), f"no answer about {filters}"
         return self._granted.get(number, [REFUSED] * len(filters))
 
+    def unsubscribe(self, *filters: str) -> None:
+        done = threading.Event()
+        self.client.on_unsubscribe = lambda *_: done.set()
+        self.client.unsubscribe(list(filters))
+        assert done.wait(5), f"no answer about {filters}"
+
     def publish(self, topic: str, payload: bytes = b"x", *, retain: bool = False, seconds: float = 5.0) -> bool:
         """Whether the broker acknowledged it."""
         info = self.client.publish(topic, payload, 1, retain)

@@ -15,9 +15,10 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
+from agent.wire.topics import GATEWAY_FILTERS
 from tests.conftest import make_device
 from tests.fleet.brokers.embedded.test_queues import SlowReader, push_blocks
-from tests.fleet.brokers.peers import CAST, DOWN, Peer
+from tests.fleet.brokers.peers import CAST, DOWN, UP, Peer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -87,6 +88,19 @@ def test_it_says_where_it_listens_and_whom_it_knows_and_stops_when_told(start):
         assert time.monotonic() - began < 2
         assert (status, error) == (0, "")
         assert device.gone.wait(1)
+
+
+def test_what_devices_say_before_the_gateway_is_there_waits_for_it(start):
+    make_device(id="dev001")
+    broker = start().wait_until_ready()
+    with Peer(broker.port, "dev001", "secret-of-dev001".ljust(32, "_")) as device:
+        assert device.publish(f"{UP}/dev001/telemetry", b"early")
+    # As fleet.gateway connects: it subscribes after it has connected, whatever is waiting.
+    with Peer(broker.port, "server", SECRET, client_id="server-inbox", clean=False) as gateway:
+        assert gateway.session_present
+        assert gateway.saw(b"early")
+        assert gateway.subscribe(*GATEWAY_FILTERS) == [1, 1]
+    assert [payload for _, payload, _ in gateway.got] == [b"early"]
 
 
 def test_it_stops_when_told_even_while_a_client_does_not_read(start):

@@ -7,6 +7,7 @@ import signal
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from agent.wire.topics import GATEWAY_FILTERS
 from fleet.brokers.embedded.broker import BrokerError, EmbeddedBroker, run_loop, tls_context
 from fleet.brokers.embedded.limits import Limits
 from fleet.brokers.follower import Follower
@@ -14,6 +15,8 @@ from fleet.brokers.identities import IdentityTable
 
 #: Open files beside the connections: database, log, listener, libraries.
 OTHER_FILES = 100
+#: The client id of the gateway's inbox (fleet.gateway.inbox).
+INBOX = "server-inbox"
 
 
 class Command(BaseCommand):
@@ -32,6 +35,7 @@ class Command(BaseCommand):
                 tls=self._tls(),
                 limits=limits,
                 follower=Follower(table),
+                standing={INBOX: GATEWAY_FILTERS},
             )
             run_loop(self._serve(broker))
         except BrokerError as problem:

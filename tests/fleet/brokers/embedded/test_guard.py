@@ -101,6 +101,15 @@ def test_a_connect_that_drips_in_is_not_waited_for(start):
         dripping.join()
 
 
+def test_an_address_that_sends_garbage_over_and_over_has_to_wait_too(start):
+    broker = start(failed_logins=5, failed_logins_per_second=0.1)
+    for _ in range(5):
+        assert send_and_see_it_closed(broker.port, [b"garbage"])
+    with closing(dial(broker.port)) as line, suppress(ConnectionError):
+        line.sendall(HELLO)
+        assert answer(line) == b""
+
+
 def test_after_too_many_failed_logins_an_address_has_to_wait(start, join):
     broker = start(failed_logins=5, failed_logins_per_second=4.0)
     wrong = connect_packet(ME, "wrong")
