@@ -1,0 +1,147 @@
+"""Uploading a version, starting its optimization, making a release of it."""
+
+from typing import Any
+
+from django import forms
+from django.conf import settings
+
+from agent.inference import policy_card
+from fleet.catalog.models import ModelVersion, Variant
+from fleet.catalog.services import MAX_EVALUATION, evaluators
+from fleet.dashboard.figures import file_size
+from fleet.dashboard.forms.widgets import Form, dress
+from fleet.dashboard.words import CLASS_LABELS
+
+GOALS = {
+    "balanced": "balanced: what the class needs",
+    "realtime": "realtime: the fastest that still does its job",
+    "accuracy": "accuracy: the least lost",
+}
+BITS = {"": "as the class says", "8": "8", "16": "16", "32": "32"}
+
+
+class UploadForm(Form):
+    name = forms.CharField(
+        max_length=64, label="Model", help_text="A name that exists gets its next version; a new one is made."
+    )
+    upload = forms.FileField(
+        label="File",
+        help_text="A torch.export archive (.pt2) or an ONNX model (.onnx). Pickles are refused.",
+        widget=forms.FileInput(attrs={"accept": ".pt2,.onnx"}),
+    )
+    card = forms.FileField(
+        required=False,
+        label="Policy card",
+        help_text="JSON: inputs, normalization, tokenizer, actions, rate. Needed to run episodes.",
+        widget=forms.FileInput(attrs={"accept": ".json,application/json"}),
+    )
+    evaluation = forms.FileField(
+        required=False,
+        label="Evaluation set",
+        help_text="Recorded observations to measure fidelity on.",
+        widget=forms.FileInput(),
+    )
+    evaluator = forms.ChoiceField(
+        required=False, help_text="Runs whole episodes and counts how many succeed.", choices=()
+    )
+    notes = forms.CharField(required=False, max_length=1024, widget=forms.Textarea(attrs={"rows": 3}))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["evaluator"].choices = [("", "none"), *((name, name) for name in evaluators())]
+
+    def clean_upload(self):
+        upload = self.cleaned_data["upload"]
+        if not upload.name.lower().endswith((".pt2", ".onnx")):
+            raise forms.ValidationError(f"{upload.name[:80]} is neither a .pt2 nor an .onnx file.")
+        return _bounded(upload, settings.MAX_UPLOAD_BYTES)
+
+    def clean_evaluation(self):
+        given = self.cleaned_data["evaluation"]
+        return _bounded(given, MAX_EVALUATION) if given else None
+
+    def clean_card(self) -> bytes | None:
+        """The card's bytes, once they are known to be one."""
+        given = self.cleaned_data["card"]
+        if not given:
+            return None
+        data = _bounded(given, policy_card.MAX_CARD).read()
+        try:
+            policy_card.read(data)
+        except policy_card.CardError as problem:
+            raise forms.ValidationError(f"{str(problem)[0].upper()}{str(problem)[1:]}.") from problem
+        return data
+
+
+def _bounded(given, limit: int):
+    if given.size > limit:
+        raise forms.ValidationError(f"The file has {file_size(given.size)}, the limit is {file_size(limit)}.")
+    return given
+
+
+class OptimizeForm(Form):
+    device_class = forms.ChoiceField(choices=list(CLASS_LABELS.items()), label="Device class")
+    goal = forms.ChoiceField(choices=list(GOALS.items()))
+    compression = forms.FloatField(
+        required=False,
+        min_value=0.1,
+        max_value=0.9,
+        help_text="Share of the original's bytes that must go, 0.1 to 0.9. Empty: as the class says.",
+    )
+    bits = forms.TypedChoiceField(choices=list(BITS.items()), coerce=int, empty_value=None, required=False)
+    pruning = forms.FloatField(
+        required=False,
+        min_value=0.1,
+        max_value=0.5,
+        help_text="Share of channels and heads to cut, 0.1 to 0.5. Empty: as the class says.",
+    )
+    max_success_loss = forms.FloatField(
+        required=False,
+        min_value=0,
+        max_value=100,
+        label="Success that may be lost, points",
+        help_text="A candidate that loses more is not chosen. Empty: the usual limit.",
+    )
+
+    def __init__(self, *args: Any, version: ModelVersion, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if version.format == "onnx":
+            self.fields[
+                "pruning"
+            ].help_text = "Has no effect here: an .onnx upload can be quantized, but not pruned or trained."
+        dress(self)
+
+
+class ReleaseForm(Form):
+    """One choice for each class that has a variant which passed; the winner is chosen beforehand."""
+
+    notes = forms.CharField(required=False, max_length=512)
+
+    def __init__(self, *args: Any, version: ModelVersion, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        usable = list(version.variants.filter(trial__verdict__in=("won", "passed")).select_related("trial"))
+        winners = {variant.device_class: variant for variant in usable if variant.trial.verdict == "won"}
+        for name, label in CLASS_LABELS.items():
+            mine = {str(variant.pk): variant for variant in usable if variant.device_class == name}
+            if not mine:
+                continue
+            choices = [("", "leave this class out"), *((pk, _named(variant)) for pk, variant in mine.items())]
+            self.fields[name] = forms.TypedChoiceField(
+                choices=choices,
+                coerce=mine.get,
+                empty_value=None,
+                required=False,
+                label=label.capitalize(),
+                initial=str(winners[name].pk) if name in winners else "",
+            )
+        self.order_fields([*CLASS_LABELS, "notes"])
+        dress(self)
+
+    @property
+    def chosen(self) -> list[Variant]:
+        return [self.cleaned_data[name] for name in CLASS_LABELS if self.cleaned_data.get(name)]
+
+
+def _named(variant: Variant) -> str:
+    won = ", the winner" if variant.trial.verdict == "won" else ""
+    return f"{variant.trial.name} ({file_size(variant.bytes)}{won})"

@@ -1,0 +1,54 @@
+"""Jobs: what is being made, how far it is, and what its log says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fleet.catalog.models import Trial
+from fleet.dashboard import listing
+from fleet.dashboard.selectors.versions import Measured, measured_of
+from fleet.jobs.models import Job, JobLine
+
+STATES = tuple(value for value, _ in Job.STATES)
+#: The log shows its newest lines; the first ones are of no use while it runs.
+MOST_LINES = 400
+
+
+@dataclass(frozen=True, slots=True)
+class JobList:
+    rows: list[Job]
+    pager: listing.Pager
+    state: listing.State
+    chosen: str
+
+
+def jobs(params: Mapping[str, str]) -> JobList:
+    """Newest first; two queries."""
+    chosen = listing.choice(params, "state", STATES)
+    rows = Job.objects.filter(state=chosen) if chosen else Job.objects.all()
+    pager = listing.pager(params, rows.count(), 50)
+    page = list(rows.select_related("version__model", "device", "created_by")[pager.start : pager.end])
+    state = listing.State({"state": chosen, "page": str(pager.number) if pager.number > 1 else ""})
+    return JobList(page, pager, state, chosen)
+
+
+def open_jobs(count: int = 4) -> list[Job]:
+    return list(Job.objects.filter(state__in=Job.OPEN).select_related("version__model", "device")[:count])
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The newest lines, oldest of them first; cut says that there were more."""
+
+    lines: list[JobLine]
+    cut: bool
+
+
+def log(job: Job) -> Log:
+    lines = list(job.lines.order_by("-id")[: MOST_LINES + 1])
+    return Log(lines[MOST_LINES - 1 :: -1] if len(lines) > MOST_LINES else lines[::-1], len(lines) > MOST_LINES)
+
+
+def trials(job: Job) -> list[Measured]:
+    """What this job measured so far, in the order it was measured; one query."""
+    rows = Trial.objects.filter(job=job).select_related("variant").order_by("id")
+    return [measured_of(row) for row in rows]

@@ -1,0 +1,36 @@
+/* Times in the viewer's own zone: `3 min ago`, with the full time as a title. Without this script they stand in UTC. */
+(function () {
+  'use strict';
+  const full = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+  const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
+  const date = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+  function relative(moment, now) {
+    const seconds = Math.round((now - moment) / 1000);
+    const size = Math.abs(seconds);
+    const [number, unit] = size < 60 ? [size, 's'] : size < 3600 ? [size / 60, 'min'] : size < 86400 ? [size / 3600, 'h'] : [size / 86400, 'd'];
+    if (size < 2) { return 'now'; }
+    const words = Math.floor(number) + '\u00a0' + unit;
+    return seconds < 0 ? 'in\u00a0' + words : words + '\u00a0ago';
+  }
+
+  function write(element, now) {
+    const moment = new Date(element.dateTime);
+    if (Number.isNaN(moment.getTime())) { return; }
+    const style = element.dataset.when;
+    const text = style === 'clock' ? clock.format(moment) : style === 'date' ? date.format(moment) : relative(moment, now);
+    if (element.textContent !== text) { element.textContent = text; }
+    if (!element.title) { element.title = full.format(moment) + ' ' + zone; }
+  }
+
+  function all(root) {
+    const now = Date.now();
+    root.querySelectorAll('time[data-when]').forEach((element) => write(element, now));
+  }
+
+  all(document);
+  setInterval(() => { if (!document.hidden) { all(document); } }, 1000);
+  document.addEventListener('htmx:afterSettle', (event) => all(event.target));
+  document.addEventListener('morphed', (event) => all(event.detail));
+})();
