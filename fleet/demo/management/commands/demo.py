@@ -21,7 +21,6 @@ from fleet.demo.loop import ADMIN, CHECK_REPORT, GROUP
 from fleet.devices.models import Group
 from fleet.devices.services import create_group, create_token
 
-
 #: Everything that an installation puts into its data folder.
 OWN = ("edgefleet.db*", "beat.db*", "artifacts", "work", "trials", "queue", "keys", "static", "devices", CHECK_REPORT)
 
@@ -59,7 +58,7 @@ class Command(BaseCommand):
     def _reset(self):
         """Delete what an installation makes, by name: whatever else lies in the folder is somebody's."""
         for pattern in OWN:
-            for path in settings.DATA_DIR.glob(pattern):
+            for path in list(settings.DATA_DIR.glob(pattern)):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         left = sorted(path.name for path in settings.DATA_DIR.iterdir())
         if left:
