@@ -17,7 +17,7 @@ except (AttributeError, OSError):  # another C library than glibc
 
 
 def give_back_memory() -> None:
-    """Hand what the old model had to the system. Without it glibc keeps it: 19 MB more with each swap of 20 MB models."""
+    """Hand what the old model had to the system. glibc would keep it: 19 MB more with each swap of 20 MB models."""
     if _malloc_trim is not None:
         _malloc_trim(0)
 

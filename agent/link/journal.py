@@ -31,8 +31,8 @@ class Journal:
         self._lock = threading.Lock()
         self._kept = kept
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._database.execute("PRAGMA journal_mode=WAL")
-        # FULL: an order that was acknowledged must be known after a power cut, or it could run twice.
+        # Every commit is synced: an order that was acknowledged must be known after a power cut, or it could run twice.
+        self._database.execute("PRAGMA journal_mode=TRUNCATE")
         self._database.execute("PRAGMA synchronous=FULL")
         self._database.execute(_TABLE)
 

@@ -44,19 +44,19 @@ class OfflineQueue:
             aside = path.with_suffix(".damaged")
             log.error("the telemetry queue %s is damaged (%s); it is now %s", path, problem, aside.name)
             path.replace(aside)
-            for suffix in ("-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            path.with_name(path.name + "-journal").unlink(missing_ok=True)
             self._database = self._open()
         self._count = self._counted()
+        #: Everything up to this id was sent.
+        self._gone = 0
 
     def _counted(self) -> int:
         return int(self._database.execute("SELECT count(*) FROM samples").fetchone()[0])
 
     def _open(self) -> sqlite3.Connection:
         database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        # WAL with NORMAL: a power cut may cost the last samples, never the file.
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=NORMAL")
+        # Not WAL: on a disk that ran full it cannot shrink any more, and the queue would stay full for good.
+        database.execute("PRAGMA journal_mode=TRUNCATE")
         database.executescript(_TABLES)
         database.execute("DELETE FROM dropped WHERE boot_id NOT IN (SELECT boot_id FROM samples)")
         return database
@@ -82,9 +82,9 @@ class OfflineQueue:
     def peek(self) -> Batch | None:
         """The next samples to send, oldest first; they stay until removed. None when there are none."""
         rows = self._database.execute(
-            "SELECT id, boot_id, body FROM samples WHERE boot_id = (SELECT boot_id FROM samples ORDER BY id LIMIT 1) "
-            "ORDER BY id LIMIT ?",
-            (BATCH,),
+            "SELECT id, boot_id, body FROM samples WHERE id > ?1 AND boot_id = "
+            "(SELECT boot_id FROM samples WHERE id > ?1 ORDER BY id LIMIT 1) ORDER BY id LIMIT ?2",
+            (self._gone, BATCH),
         ).fetchall()
         samples = []
         for number, boot_id, body in rows:
@@ -101,12 +101,13 @@ class OfflineQueue:
         return Batch(rows[-1][0], telemetry)
 
     def remove(self, batch: Batch) -> None:
-        """The broker has it."""
-        with self._transaction():
-            removed = self._database.execute(
-                "DELETE FROM samples WHERE id <= ? AND boot_id = ?", (batch.last, batch.telemetry.boot_id)
-            ).rowcount
-        self._count -= removed
+        """The broker has it. On a full disk even that cannot be written: it is only remembered, until there is room."""
+        self._gone = batch.last
+        try:
+            with self._transaction():
+                self._count -= self._database.execute("DELETE FROM samples WHERE id <= ?", (self._gone,)).rowcount
+        except sqlite3.OperationalError as problem:
+            log.warning("samples that were sent cannot be removed yet: %s", problem)
 
     def close(self) -> None:
         self._database.close()

@@ -1,11 +1,14 @@
-"""A real MQTT broker for tests: amqtt in a thread, on a free port, taking anybody."""
+"""A real MQTT broker for tests: amqtt in a process of its own, on a free port, taking anybody."""
 
-import asyncio
-import logging
+import contextlib
+import multiprocessing
 import socket
-import threading
 
-from amqtt.broker import Broker
+from tests.agent.waiting import wait_for
+
+#: Children are forked off a clean process that has imported amqtt once: a broker starts in some hundredths of a second.
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(["tests.agent.broker_process"])
 
 
 def free_port() -> int:
@@ -15,42 +18,30 @@ def free_port() -> int:
 
 
 class TestBroker:
-    """Starts with `start`, stops with `stop`, and can do both again on the same port: a broker that restarts."""
+    """`stop` kills it, with all it has retained; `start` brings an empty one to the same port."""
 
     __test__ = False
 
     def __init__(self) -> None:
         self.port = free_port()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._process: multiprocessing.process.BaseProcess | None = None
 
     def start(self) -> "TestBroker":
-        logging.getLogger("amqtt").setLevel(logging.CRITICAL)
-        logging.getLogger("transitions").setLevel(logging.CRITICAL)
-        started = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(started)), daemon=True)
-        self._thread.start()
-        if not started.wait(10):
-            raise TimeoutError("the broker did not start within 10 s")
+        from tests.agent.broker_process import serve
+
+        self._process = _PROCESSES.Process(target=serve, args=(self.port,), daemon=True)
+        self._process.start()
+        wait_for("the broker to listen", self._listens)
         return self
 
     def stop(self) -> None:
-        if self._loop is not None and self._thread is not None:
-            self._loop.call_soon_threadsafe(self._ended.set)
-            self._thread.join(10)
-            self._loop = None
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.join()
+            process.close()
 
-    async def _serve(self, started: threading.Event) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._ended = asyncio.Event()
-        broker = Broker(
-            {
-                "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{self.port}"}},
-                "timeout_disconnect_delay": 0,
-                "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
-            }
-        )
-        await broker.start()
-        started.set()
-        await self._ended.wait()
-        await broker.shutdown()
+    def _listens(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+        return False

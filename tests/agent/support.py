@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import paho.mqtt.client as paho
 
@@ -27,22 +27,10 @@ from agent.wire.messages import (
     Want,
 )
 from tests.agent.variants import Variant
+from tests.agent.waiting import wait_for
 
-T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "tk1.not-a-secret-at-all-000000000000"
-
-
-def wait_for(words: str, condition: Callable[[], T], seconds: float = 20.0) -> T:
-    """What `condition` gives once it is true. Raises TimeoutError that says what was waited for."""
-    end = time.monotonic() + seconds
-    while True:
-        found = condition()
-        if found:
-            return found
-        if time.monotonic() > end:
-            raise TimeoutError(f"waited {seconds:.0f} s for {words}")
-        time.sleep(0.01)
 
 
 class Server:
@@ -73,7 +61,7 @@ class Server:
         self._client.on_connect = self._connected
         self._client.on_subscribe = lambda *_: self._ready.set()
         self._client.on_message = self._received
-        self._client.reconnect_delay_set(1, 1)
+        self._client.reconnect_delay_set(0.05, 0.05)
         self._port = port
 
     def start(self) -> "Server":

@@ -1,7 +1,7 @@
 """From the first boot to a running variant, as a device and its server see it."""
 
-from tests.agent.support import wait_for
 from tests.agent.variants import variant
+from tests.agent.waiting import wait_for
 
 
 def test_enrolls_gets_its_model_and_runs_it(server, agent):

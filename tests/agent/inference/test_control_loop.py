@@ -10,8 +10,8 @@ from agent.inference.meter import Meter
 from agent.inference.policy_card import Card, Floats, Observation
 from agent.source import Finished
 from tests.agent.inference.folders import folder_of
-from tests.agent.support import wait_for
 from tests.agent.variants import variant
+from tests.agent.waiting import wait_for
 from tests.agent.worlds import Steady
 
 MADE: list["Recorder"] = []

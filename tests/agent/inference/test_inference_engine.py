@@ -12,8 +12,8 @@ from agent.inference.meter import Meter
 from agent.inference.policy_card import CardError, Observation
 from agent.inference.runtimes import ModelError
 from tests.agent.inference.folders import folder_of
-from tests.agent.support import wait_for
 from tests.agent.variants import card, model, variant
+from tests.agent.waiting import wait_for
 
 
 def seen(*state: float) -> Observation:
