@@ -111,9 +111,10 @@ class Peer:
     def publish(self, topic: str, payload: bytes = b"x", *, retain: bool = False, seconds: float = 5.0) -> bool:
         """Whether the broker acknowledged it."""
         info = self.client.publish(topic, payload, 1, retain)
-        with suppress(RuntimeError, ValueError):
+        with suppress(RuntimeError, ValueError):  # it was not even sent: the connection is gone
             info.wait_for_publish(seconds)
-        return info.is_published()
+            return info.is_published()
+        return False
 
     def saw(self, payload: bytes, seconds: float = 5.0) -> bool:
         return until(lambda: any(got == payload for _, got, _ in self.got), seconds)
@@ -134,8 +135,8 @@ class Peer:
         self._close()
 
     def _close(self) -> None:
-        if (left := self.client.socket()) is not None:
-            left.close()
+        # paho leaves its sockets (it has a pair to wake itself up, too) to the garbage collector, which complains.
+        self.client._reset_sockets()
 
 
 # --- Bare sockets ---------------------------------------------------------------------------------------------------
