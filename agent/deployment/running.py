@@ -1,5 +1,6 @@
 """The artifact that decides, and the watch over a new one."""
 
+import contextlib
 import ctypes
 import logging
 
@@ -10,16 +11,11 @@ from agent.inference.meter import Meter
 
 log = logging.getLogger(__name__)
 
-try:
-    _malloc_trim = ctypes.CDLL(None).malloc_trim
-except (AttributeError, OSError):  # another C library than glibc
-    _malloc_trim = None
-
 
 def give_back_memory() -> None:
     """Hand what the old model had to the system. glibc would keep it: 19 MB more with each swap of 20 MB models."""
-    if _malloc_trim is not None:
-        _malloc_trim(0)
+    with contextlib.suppress(AttributeError, OSError):  # another C library than glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class Running:

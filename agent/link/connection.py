@@ -109,6 +109,9 @@ class Connection:
         client.connect_timeout = CONNECT_TIMEOUT
         client.max_queued_messages_set(MAX_UNACKNOWLEDGED)
         client.on_socket_open = _no_delay
+        # With this set, only the network thread writes. Without it paho writes from the thread that publishes, and
+        # two of them can tear each other's packets apart when the socket is full.
+        client.on_socket_register_write = lambda *_: None
         client.on_connect = self._connected
         client.on_subscribe = self._subscribed
         client.on_disconnect = self._disconnected
@@ -134,6 +137,7 @@ class Connection:
         self._client.disconnect()
         if self._thread.is_alive():
             self._thread.join(seconds)
+        self._client._reset_sockets()  # paho itself closes its wake-up sockets only when it is collected
 
     def publish(self, topic: str, body: bytes, retain: bool = False) -> Delivery | None:
         """Send with QoS 1; None when it could not be handed to a live link (send it again after the next connect)."""
@@ -168,8 +172,9 @@ class Connection:
                 will = self._will()
                 if will:
                     self._client.will_set(will.topic, will.body, qos=1, retain=will.retain)
-                self._client.connect(self._server.host, self._server.port, KEEPALIVE)
-                self._client.loop_forever()
+                going = self._client.connect(self._server.host, self._server.port, KEEPALIVE)
+                while going == paho.MQTT_ERR_SUCCESS:
+                    going = self._client.loop(1.0)
             except (OSError, ValueError) as failure:
                 problem = str(failure)
             self._up.clear()

@@ -74,6 +74,7 @@ class Server:
     def stop(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+        self._client._reset_sockets()  # paho itself closes them only when it is collected
 
     # --- Down ---
 
