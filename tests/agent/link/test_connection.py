@@ -148,3 +148,25 @@ def test_a_change_is_told_once(connect, server):
 
     wait_for("both changes", lambda: server.states[-1].idle is False)
     assert [(state.mode, state.config_version) for state in server.states] == [("full", 0), ("slim", 4), ("slim", 4)]
+
+
+def test_threads_that_send_at_once_do_not_tear_each_others_messages(connect, server):
+    connection = connect()
+    wait_for("the link", lambda: connection.connected)
+    came: list[bytes] = []
+    server._client.on_message = lambda _client, _data, message: came.append(message.payload)
+
+    def send(letter: bytes) -> None:
+        for _ in range(20):
+            delivery = connection.publish("edgefleet/v1/up/d-1/telemetry", letter * 100_000)
+            assert delivery is not None
+            wait_for("its acknowledgement", lambda: delivery.wait(1))  # noqa: B023 -- called at once
+
+    threads = [threading.Thread(target=send, args=(letter,)) for letter in (b"a", b"b", b"c")]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    wait_for("all of them", lambda: len(came) == 60)
+
+    assert sorted(came) == [letter * 100_000 for letter in (b"a", b"b", b"c") for _ in range(20)]
