@@ -1,7 +1,6 @@
 """Uploads, variants and releases. Each call is one transaction with its event."""
 
 import json
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -37,7 +36,7 @@ def add_version(
     upload and evaluation are Django files, card the bytes of a policy card. Raises Refused with the reason; then
     nothing is stored under the model.
     """
-    from fleet.optimizer import intake
+    from fleet.optimizer import inputs, intake
     from fleet.optimizer.errors import IntakeError
 
     name = slugify(model_name)[:64]
@@ -51,13 +50,15 @@ def add_version(
         accepted = intake.accept(store.path(digest), Path(file_name).name)
     except IntakeError as problem:
         _forget(digest)
-        raise Refused(f"{str(problem)[:1].upper()}{str(problem)[1:]}.") from problem
+        raise _said(problem) from problem
     evaluation_digest = ""
     if evaluation:
         evaluation_digest, _ = store.put(evaluation.chunks(), MAX_EVALUATION)
-        if not zipfile.is_zipfile(store.path(evaluation_digest)):
+        try:
+            inputs.examine(store.path(evaluation_digest))
+        except IntakeError as problem:
             _forget(evaluation_digest)
-            raise Refused("The evaluation set is no .npz file: save it with numpy.savez, one array for each input.")
+            raise _said(problem) from problem
     with transaction.atomic():
         model, _ = Model.objects.get_or_create(name=name)
         Model.objects.select_for_update().get(pk=model.pk)  # two uploads at once must not take the same number
@@ -77,6 +78,12 @@ def add_version(
         )
         record("version.uploaded", f"{version} was uploaded, {size / 2**20:.1f} MiB", actor=by, version=version)
     return version
+
+
+def _said(problem: Exception) -> Refused:
+    """The optimizer's words as a sentence of its own."""
+    words = str(problem)
+    return Refused(f"{words[:1].upper()}{words[1:]}.")
 
 
 def _checked_card(card: bytes | None) -> dict:

@@ -101,7 +101,7 @@ def _keep(job: Job, outcome: "Outcome") -> dict:
                 "score": tried.score,
             },
         )
-        if tried.artifact and tried.verdict in ("won", "passed"):
+        if tried.artifact and version.card:  # without a card a device could not read what it sees into the model
             add_variant(trial, Path(tried.artifact))
     for line in outcome.log:
         queue.log(job, line)

@@ -5,7 +5,6 @@ together; and a tensor that two versions share lies in a part that they share, s
 """
 
 import hashlib
-import json
 import mmap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,13 +24,16 @@ class PackagingError(OptimizerError):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """facts.json of a trial's folder. memory_bytes: peak resident memory in a process of its own, measured.
+    """facts.json of a trial's folder. memory_bytes: what the model adds to a process that has loaded the runtime.
 
     tolerance: the largest absolute difference from the golden outputs that another machine may have.
     """
 
     memory_bytes: int
     tolerance: float
+
+
+class _Card(msgspec.Struct, frozen=True):
     deadline_ms: float = 100.0
 
 
@@ -44,7 +46,7 @@ def package(folder: Path, put: Store, *, model: str, version: str, variant: str,
     folder holds model.onnx, card.json, golden.npz and facts.json.
     """
     facts = msgspec.json.decode((folder / "facts.json").read_bytes(), type=Facts)
-    json.loads((folder / "card.json").read_bytes())
+    card = msgspec.json.decode((folder / "card.json").read_bytes(), type=_Card)
     whole = hashlib.sha256()
     parts: list[Part] = []
 
@@ -66,7 +68,7 @@ def package(folder: Path, put: Store, *, model: str, version: str, variant: str,
         parts=tuple(parts),
         memory_bytes=facts.memory_bytes,
         tolerance=facts.tolerance,
-        deadline_ms=facts.deadline_ms,
+        deadline_ms=card.deadline_ms,
     )
 
 

@@ -1,0 +1,108 @@
+"""How fast and how large: latency beside the original's, memory in a process of its own, bytes on disk and on the wire.
+
+python -m fleet.optimizer.benchmark MODEL.onnx SAMPLES.npz     prints the memory that one model takes
+"""
+
+import json
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from agent.inference import runtimes
+from fleet.optimizer.errors import PassError
+from fleet.optimizer.evaluation import Figures
+from fleet.optimizer.inputs import Feeds
+from fleet.optimizer.statistics import ratio_of_medians
+
+WARM_UP = 5
+#: Runs of each model in one round: long enough for a median, short enough for both to see the same disturbances.
+RUNS = 10
+MEMORY_RUNS = 8
+#: However large the models are, a round ends after this long.
+ROUND_SECONDS = 5.0
+
+
+def latency(
+    figures: Figures, variant: runtimes.Runtime, original: runtimes.Runtime, samples: Sequence[Feeds], rounds: int
+) -> None:
+    """Fill in p50, p95 and the ratio to the original: call by call in turn, so that both see the same machine."""
+    for model in (variant, original):
+        for i in range(WARM_UP):
+            model.run(samples[i % len(samples)])
+    measured: list[tuple[list[float], list[float]]] = []
+    for number in range(rounds):
+        theirs: list[float] = []
+        mine: list[float] = []
+        end = time.perf_counter() + ROUND_SECONDS
+        for i in range(RUNS):
+            feeds = samples[(number * RUNS + i) % len(samples)]
+            theirs.append(_timed(original, feeds))
+            mine.append(_timed(variant, feeds))
+            if i >= 1 and time.perf_counter() > end:
+                break
+        measured.append((theirs, mine))
+    every = [seconds for _, mine in measured for seconds in mine]
+    figures.p50_ms, figures.p95_ms = (float(1e3 * np.percentile(every, share)) for share in (50, 95))
+    figures.ratio_p50, figures.ratio_low, figures.ratio_high = ratio_of_medians(measured)
+
+
+def _timed(model: runtimes.Runtime, feeds: Feeds) -> float:
+    start = time.perf_counter()
+    model.run(feeds)
+    return time.perf_counter() - start
+
+
+def size(figures: Figures, path: Path) -> None:
+    """Fill in the bytes, and what is left of them when a transport compresses (gzip, its fastest level)."""
+    figures.bytes, packed = path.stat().st_size, 0
+    squeeze = zlib.compressobj(level=1)
+    with path.open("rb") as file:
+        while piece := file.read(1024**2):
+            packed += len(squeeze.compress(piece))
+    figures.compressed_bytes = packed + len(squeeze.flush())
+
+
+def memory(figures: Figures, path: Path, samples: Path) -> None:
+    """Fill in the peak of a process that does nothing but run the model, and the model's own share of it."""
+    done = subprocess.run(  # noqa: S603 - our own module; it stays inside this child's limits
+        [sys.executable, "-m", "fleet.optimizer.benchmark", str(path), str(samples)],
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
+    try:
+        figures.peak_bytes, figures.memory_bytes, figures.load_ms = json.loads(done.stdout)
+    except ValueError as problem:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise PassError(f"the model does not run alone: {said[-1][:300] if said else done.returncode}") from problem
+
+
+def _peak() -> int:
+    """The largest resident memory that this process ever had, in bytes."""
+    with open("/proc/self/status") as file:
+        return next(1024 * int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
+
+
+def main() -> None:
+    import onnxruntime  # noqa: F401 - the runtime's own memory is not the model's
+
+    path, samples = map(Path, sys.argv[1:3])
+    with np.load(samples, allow_pickle=False) as file:
+        feeds = {name.removeprefix("input/"): file[name] for name in file.files if name.startswith("input/")}
+    before = _peak()
+    start = time.perf_counter()
+    model = runtimes.load(path)
+    loaded = 1e3 * (time.perf_counter() - start)
+    for i in range(MEMORY_RUNS):
+        model.run({name: array[i % len(array)] for name, array in feeds.items()})
+    after = _peak()
+    print(json.dumps([after, max(0, after - before), loaded]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""What goes into an optimization and what comes out of it. Plain data: nothing here does anything."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from agent.wire.hardware import DeviceClass
+from fleet.optimizer.intake import Format
+from fleet.optimizer.recipe import Recipe
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Verdict = Literal["won", "passed", "lost", "failed"]
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """How much work a search may do.
+
+    episodes: paired closed-loop episodes of a finalist, screen_episodes of them first, for hopeless ones to end early.
+    distillation_steps: training steps of each cut block. rounds: interleaved rounds of the benchmark.
+    minutes: after this long no further candidate is begun.
+    """
+
+    episodes: Positive = 300
+    screen_episodes: Positive = 100
+    distillation_steps: Positive = 300
+    rounds: Positive = 20
+    minutes: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+
+
+class Constraints(msgspec.Struct, frozen=True, kw_only=True):
+    """The gates. A limit of 0 is the class's or the card's own.
+
+    max_loss_points: success that a variant may lose against the original, in percentage points.
+    min_cosine: least mean cosine similarity of its outputs; where episodes decide, it only turns away the hopeless.
+    """
+
+    max_latency_ms: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    max_loss_points: Annotated[float, msgspec.Meta(ge=0, le=100)] = 2.0
+    min_cosine: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    max_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
+    max_memory_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One search: make the best variant of `source` for `device_class`.
+
+    source and evaluation are paths; card the bytes of a policy card; evaluator the installed `module:function`;
+    cache a folder that later searches share, for what the same work has measured before.
+    """
+
+    source: str
+    format: Format
+    device_class: DeviceClass
+    recipe: Recipe
+    cache: str
+    card: bytes | None = None
+    evaluation: str | None = None
+    evaluator: str | None = None
+    budget: Budget = Budget()
+    constraints: Constraints = Constraints()
+
+
+class Trial(msgspec.Struct, kw_only=True):
+    """One candidate as it was made and measured.
+
+    artifact is the folder with model.onnx, card.json, golden.npz and facts.json; None when it was not made.
+    score is the objective (less is better); None unless it passed. Figures are listed in `evaluation.Figures`.
+    """
+
+    name: str
+    key: str
+    recipe: dict[str, Any]
+    figures: dict[str, Any] = {}
+    verdict: Verdict = "failed"
+    reason: str = ""
+    score: float | None = None
+    artifact: str | None = None
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """All trials; the winner's name (None when not even the original passes); where it all came from; the log."""
+
+    trials: list[Trial]
+    winner: str | None
+    summary: str
+    lineage: dict[str, Any]
+    log: list[str]

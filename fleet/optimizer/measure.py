@@ -1,0 +1,211 @@
+"""The child that measures one variant: stores its weights narrower or quantizes it, compares, evaluates, times it.
+
+    python -m fleet.optimizer.measure REQUEST.json
+
+Needs no torch: it starts in half a second, and loads files that `fleet.optimizer.make` wrote.
+"""
+
+import shutil
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.inference import policy_card, runtimes
+from agent.inference.policy_card import Codec
+from fleet.optimizer import benchmark, evaluation, onnx_file, report
+from fleet.optimizer.contract import Budget
+from fleet.optimizer.errors import PassError
+from fleet.optimizer.evaluation import Bools, Figures, Outputs
+from fleet.optimizer.inputs import Feeds
+from fleet.optimizer.passes.quantize import Quantize, quantize
+from fleet.optimizer.passes.store import Store, store
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+#: Golden observations that a device proves itself on.
+GOLDEN = 16
+#: What a device may differ by, at least; and how many times what two ways of computing on this machine differ by.
+LEAST_TOLERANCE, TOLERANCE_TIMES = 1e-3, 8.0
+#: Relative size of the disturbance that stands for another processor's rounding.
+DISTURBANCE = 1e-6
+
+
+class MeasureRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Paths. `base` is the model.onnx to start from, `original` the folder of the original's own measurement (None when
+    this is it), `out` where the artifact goes. The thresholds end hopeless candidates early."""
+
+    base: str
+    samples: str
+    out: str
+    passes: tuple[Store | Quantize, ...] = ()
+    original: str | None = None
+    card: str | None = None
+    evaluator: str | None = None
+    budget: Budget = Budget()
+    min_cosine: float = 0.0
+    max_loss_points: float = 100.0
+
+
+class MeasureResult(msgspec.Struct, kw_only=True):
+    """hopeless: why it was not measured to the end; empty otherwise."""
+
+    figures: Figures
+    notes: list[str]
+    hopeless: str = ""
+
+
+def measure(request: MeasureRequest) -> MeasureResult:
+    start = time.monotonic()
+    out = Path(request.out)
+    out.mkdir(parents=True, exist_ok=True)
+    with np.load(request.samples, allow_pickle=False) as file:
+        columns = {name.removeprefix("input/"): file[name] for name in file.files}
+    samples: list[Feeds] = [
+        {name: a[i] for name, a in columns.items()} for i in range(len(columns[next(iter(columns))]))
+    ]
+    report.progress(0.05, "making")
+    notes = _make(request, out, samples)
+    result = MeasureResult(figures=Figures(bytes=(out / "model.onnx").stat().st_size), notes=notes)
+    _Measurement(request, out, samples, result).run()
+    result.figures.seconds = time.monotonic() - start
+    (out / "facts.json").write_bytes(msgspec.json.encode(result.figures))
+    return result
+
+
+def _make(request: MeasureRequest, out: Path, samples: Sequence[Feeds]) -> list[str]:
+    """Write the variant's model.onnx and card.json; returns notes."""
+    import onnx
+
+    notes: list[str] = []
+    if request.card:
+        shutil.copyfile(request.card, out / "card.json")
+    if not request.passes:
+        shutil.copyfile(request.base, out / "model.onnx")
+        return notes
+    model: ModelProto = onnx.load(request.base)
+    for config in request.passes:
+        if isinstance(config, Store):
+            store(config, model)
+        else:
+            model, more = quantize(config, model, Path.cwd(), samples)
+            notes += more
+    onnx_file.tidy(model)
+    onnx.checker.check_model(model)
+    (out / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
+    return notes
+
+
+class _Measurement:
+    """Cheap figures first: whoever fails them is spared the dear ones."""
+
+    def __init__(self, request: MeasureRequest, out: Path, samples: list[Feeds], result: MeasureResult) -> None:
+        self._request, self._out, self._samples, self._result = request, out, samples, result
+        self._figures = result.figures
+        self._model = runtimes.load(out / "model.onnx")
+        self._before = Path(request.original) if request.original else None
+
+    def run(self) -> None:
+        benchmark.size(self._figures, self._out / "model.onnx")
+        report.progress(0.15, "comparing outputs")
+        outputs = self._compare()
+        if self._result.hopeless:
+            return
+        self._golden(outputs)
+        if self._request.evaluator and self._request.card:
+            report.progress(0.25, "running episodes")
+            self._evaluate(self._request.evaluator)
+            if self._result.hopeless:
+                return
+        report.progress(0.8, "timing")
+        theirs = runtimes.load((self._before or self._out) / "model.onnx")
+        benchmark.latency(self._figures, self._model, theirs, self._samples, self._request.budget.rounds)
+        report.progress(0.95, "weighing")
+        benchmark.memory(self._figures, self._out / "model.onnx", self._out / "golden.npz")
+
+    def _compare(self) -> Outputs:
+        outputs = [self._model.run(feeds) for feeds in self._samples]
+        np.savez(self._out / "outputs.npz", allow_pickle=False, **_columns("", outputs))
+        if self._before is None:
+            self._figures.finite = all(np.isfinite(value).all() for each in outputs for value in each.values())
+        else:
+            with np.load(self._before / "outputs.npz", allow_pickle=False) as file:
+                columns = {name: file[name] for name in file.files}
+            expected = [{name: a[i] for name, a in columns.items()} for i in range(len(outputs))]
+            evaluation.compare(outputs, expected, self._figures)
+        if not self._figures.finite:
+            self._result.hopeless = "It answered with NaN or infinity on the evaluation set."
+        elif self._figures.cosine < self._request.min_cosine:
+            self._result.hopeless = (
+                f"Its outputs have a mean cosine similarity of {self._figures.cosine:.4f} to the original's; "
+                f"at least {self._request.min_cosine:g} is needed."
+            )
+        return outputs
+
+    def _golden(self, outputs: Outputs) -> None:
+        """What a device proves itself on, and what it may differ by: as much as this machine does with itself."""
+        chosen = [i * len(outputs) // min(GOLDEN, len(outputs)) for i in range(min(GOLDEN, len(outputs)))]
+        arrays = _columns("input/", [self._samples[i] for i in chosen])
+        arrays |= _columns("output/", [outputs[i] for i in chosen])
+        np.savez_compressed(self._out / "golden.npz", allow_pickle=False, **arrays)
+        random = np.random.default_rng(0)
+        worst = 0.0
+        for i in chosen:
+            for name, value in self._model.run(_disturbed(self._samples[i], random)).items():
+                gap = np.abs(np.asarray(value, np.float64) - np.asarray(outputs[i][name], np.float64))
+                worst = max(worst, float(gap.max(initial=0.0)))
+        self._figures.tolerance = max(LEAST_TOLERANCE, TOLERANCE_TIMES * worst)
+
+    def _evaluate(self, name: str) -> None:
+        """Paired episodes: a few first, and all of them only for who may still pass."""
+        codec = Codec(policy_card.read((self._out / "card.json").read_bytes()))
+        action, budget = codec.card.actions.output, self._request.budget
+        original: Bools | None = None
+        if self._before is not None:
+            original = np.load(self._before / "successes.npy", allow_pickle=False)
+
+        def run(feeds: Feeds) -> NDArray[Any]:
+            outputs = self._model.run(feeds)
+            if action not in outputs:
+                raise PassError(f"the policy card names the output {action!r}, the model has {sorted(outputs)}")
+            return np.asarray(outputs[action])
+
+        def go_on(done: Bools) -> bool:
+            report.progress(0.25 + 0.55 * done.size / budget.episodes, f"{done.size} episodes")
+            evaluation.succeed(self._figures, done, original)
+            low = self._figures.loss_low
+            # Hopeless: even the friendly end of the interval is beyond what may be lost.
+            return original is None or low is None or low <= self._request.max_loss_points
+
+        wanted = sorted({min(budget.screen_episodes, budget.episodes), budget.episodes})
+        done = evaluation.episodes(evaluation.evaluator(name), run, codec, wanted, go_on)
+        np.save(self._out / "successes.npy", done, allow_pickle=False)
+        if not go_on(done):
+            self._result.hopeless = (
+                f"It lost {evaluation.loss_words(self._figures)}; {self._request.max_loss_points:g} points are allowed."
+            )
+
+
+def _columns(prefix: str, rows: Sequence[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    return {f"{prefix}{name}": np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def _disturbed(feeds: Feeds, random: np.random.Generator) -> Feeds:
+    return {
+        name: array * (1 + DISTURBANCE * random.standard_normal(array.shape)).astype(array.dtype)
+        if np.issubdtype(array.dtype, np.floating)
+        else array
+        for name, array in feeds.items()
+    }
+
+
+if __name__ == "__main__":
+    # Deprecations within onnxruntime's quantizer.
+    warnings.simplefilter("ignore")
+    report.serve(MeasureRequest, measure)

@@ -1,0 +1,144 @@
+"""An ONNX model made small and tidy: no traces of where it was made, weights under their own names."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleet.optimizer.errors import IntakeError
+from fleet.optimizer.inputs import InputSpec
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+_NAMELESS_ELEMENTS = 256
+
+
+def tidy(model: "ModelProto") -> None:
+    """Lift Constant nodes to initializers (quantizing wants that), drop what is unused and what tells of the exporter.
+
+    An exporter writes stack traces with the paths of the person's machine, 8 % of the demonstration's file.
+    """
+    _lift_constants(model)
+    graph = model.graph
+    needed = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+    needed |= _captured(graph)
+    kept = [tensor for tensor in graph.initializer if tensor.name in needed]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    names = {tensor.name for tensor in kept}
+    inputs = [each for each in graph.input if each.name not in names]
+    del graph.input[:]
+    graph.input.extend(inputs)
+    model.ClearField("metadata_props")
+    model.producer_name = model.producer_version = model.doc_string = model.domain = ""
+    for field in ("value_info", "metadata_props", "doc_string", "quantization_annotation"):
+        graph.ClearField(field)
+    for number, node in enumerate(graph.node):
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+        # Quantizing names the nodes that it leaves alone.
+        node.name = node.name or f"{node.op_type}_{number}"
+    for each in (*graph.input, *graph.output, *graph.initializer):
+        each.ClearField("metadata_props")
+        each.ClearField("doc_string")
+
+
+def _lift_constants(model: "ModelProto") -> None:
+    nodes = []
+    for node in model.graph.node:
+        tensor = next((each.t for each in node.attribute if each.name == "value"), None)
+        if node.op_type == "Constant" and node.domain in {"", "ai.onnx"} and tensor is not None:
+            lifted = model.graph.initializer.add()
+            lifted.CopyFrom(tensor)
+            lifted.name = node.output[0]
+        else:
+            nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def _captured(graph: Any) -> set[str]:
+    """Names of the outer graph that graphs within it (If, Loop) read."""
+    names: set[str] = set()
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                names |= {name for each in inner.node for name in each.input}
+                names |= {output.name for output in inner.output} | _captured(inner)
+    return names
+
+
+def name_weights(model: "ModelProto", weights: Mapping[str, NDArray[Any]]) -> None:
+    """Give initializers the names of the weights that they are, also of transposed ones.
+
+    An exporter calls them `val_47`; a card's parts and the reuse of parts between versions need names that stay.
+    """
+    from onnx import numpy_helper
+
+    known: dict[bytes, str] = {}
+    for name, weight in weights.items():
+        if weight.size >= _NAMELESS_ELEMENTS:
+            known.setdefault(_print(weight), name)
+            if weight.ndim == 2:
+                known.setdefault(_print(weight.T), name)
+    taken = {tensor.name for tensor in model.graph.initializer}
+    renamed: dict[str, str] = {}
+    for tensor in model.graph.initializer:
+        name = known.get(_print(numpy_helper.to_array(tensor)), "")
+        if name and name not in taken:
+            taken.add(name)
+            renamed[tensor.name] = name
+            tensor.name = name
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = renamed.get(name, name)
+
+
+def _print(array: NDArray[Any]) -> bytes:
+    return hashlib.sha256(repr(array.shape).encode() + np.ascontiguousarray(array).tobytes()).digest()
+
+
+def specs(model: "ModelProto") -> list[InputSpec]:
+    """The inputs, batch of one. Raises IntakeError for an input that is no tensor or has sizes that are not fixed."""
+    from onnx import helper
+
+    initializers = {tensor.name for tensor in model.graph.initializer}
+    found = []
+    for value in model.graph.input:
+        if value.name in initializers:
+            continue
+        kind = value.type.tensor_type
+        try:
+            dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).name
+        except (KeyError, TypeError) as problem:
+            raise IntakeError(f"the input {value.name[:80]!r} has a type that is not supported") from problem
+        shape = []
+        for place, size in enumerate(kind.shape.dim):
+            fixed = size.dim_value if size.HasField("dim_value") else 0
+            if not fixed and place:
+                raise IntakeError(
+                    f"the input {value.name[:80]!r} has no fixed size in dimension {place}: export it with fixed sizes"
+                )
+            if place == 0 and fixed not in {0, 1}:
+                raise IntakeError(f"the input {value.name[:80]!r} is for a batch of {fixed}: export it for one or any")
+            shape.append(fixed or 1)
+        found.append(InputSpec(value.name, dtype, tuple(shape)))
+    return found
+
+
+def fix_batch(model: "ModelProto", inputs: Sequence[InputSpec]) -> None:
+    """A device decides for itself alone: free batch sizes become 1."""
+    shapes = {spec.name: spec.shape for spec in inputs}
+    free = set()
+    for value in model.graph.input:
+        for place, size in enumerate(value.type.tensor_type.shape.dim):
+            if value.name in shapes and not size.HasField("dim_value"):
+                free.add(size.dim_param)
+                size.dim_value = shapes[value.name][place]
+    for value in model.graph.output:
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param in free and size.dim_param:
+                size.dim_value = 1
