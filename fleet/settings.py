@@ -134,16 +134,11 @@ STATICFILES_DIRS = [
     # plotly.min.js comes with the plotly package: nothing is fetched from elsewhere, nothing is vendored.
     ("vendor/plotly", str(Path(plotly.__file__).parent / "package_data")),
 ]
-STATICFILES_IGNORE = ("datasets", "templates")
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {
-        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
-        if (STATIC_ROOT / "staticfiles.json").exists()
-        else "django.contrib.staticfiles.storage.StaticFilesStorage"
-    },
+    # Names with a hash of their content, compressed once: browsers keep them for ever. Wants `collectstatic`.
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
-WHITENOISE_USE_FINDERS = not (STATIC_ROOT / "staticfiles.json").exists()
 
 ARTIFACTS_DIR = DATA_DIR / "artifacts"
 WORK_DIR = DATA_DIR / "work"
@@ -213,6 +208,7 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": os.environ.get("EDGEFLEET_LOG", "INFO")},
     "loggers": {
+        "kombu.connection": {"level": "ERROR"},  # it misses a host name in filesystem://
         "django.request": {"level": "WARNING"},
         "amqtt": {"level": "ERROR"},
         "transitions": {"level": "WARNING"},

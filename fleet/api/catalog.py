@@ -10,7 +10,7 @@ from fleet.api.auth import allow
 from fleet.api.jobs import out as job_out
 from fleet.api.schemas import JobOut, OptimizeIn, Problem, ReleaseIn, ReleaseOut, TrialOut, VariantOut, VersionOut
 from fleet.catalog import services
-from fleet.catalog.models import ModelVersion, Release, Variant
+from fleet.catalog.models import ModelVersion, Release, Trial, Variant
 from fleet.jobs import services as jobs
 
 router = Router(tags=["models"])
@@ -35,6 +35,11 @@ def variant_out(variant: Variant) -> dict:
         "bytes": variant.bytes,
         "proposed": variant.trial.verdict == "won",
     }
+
+
+def trial_out(trial: Trial, variant: int | None) -> dict:
+    fields = ("id", "name", "device_class", "verdict", "reason", "score", "recipe", "figures")
+    return {"variant": variant, **{name: getattr(trial, name) for name in fields}}
 
 
 def release_out(release: Release) -> dict:
@@ -94,11 +99,24 @@ def optimize(request, version_id: int, body: OptimizeIn):
     return Status(201, job_out(jobs.start_optimization(found, by=request.user, **body.dict())))
 
 
+class _Trials(LimitOffsetPagination):
+    """The variants of a page's trials: one query."""
+
+    items_attribute = "items"
+
+    def paginate_queryset(self, queryset, pagination, **params):
+        page = super().paginate_queryset(queryset, pagination, **params)
+        rows = list(page["items"])
+        made = dict(Variant.objects.filter(trial__in=rows).values_list("trial", "pk"))
+        page["items"] = [trial_out(row, made.get(row.pk)) for row in rows]
+        return page
+
+
 @router.get("/versions/{version_id}/trials", response=list[TrialOut])
-@paginate(LimitOffsetPagination)
+@paginate(_Trials)
 def trials(request, version_id: int, device_class: str = ""):
     """Every candidate with its figures, its verdict and the reason."""
-    rows = get_object_or_404(_versions(), pk=version_id).trials.select_related("variant")
+    rows = get_object_or_404(_versions(), pk=version_id).trials.all()
     return rows.filter(device_class=device_class) if device_class else rows
 
 

@@ -30,7 +30,7 @@ class Client:
             try:
                 detail = answer.json()["detail"]
             except (ValueError, KeyError, TypeError):
-                detail = answer.text[:300]
+                detail = f"status {answer.status_code}"
             raise ApiError(f"{method} {path}: {detail if isinstance(detail, str) else json.dumps(detail)}")
         return answer.json() if answer.content else None
 

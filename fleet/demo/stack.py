@@ -89,7 +89,7 @@ class Stack:
     def server(self) -> Iterator[Process]:
         """Everything but the devices."""
         manage = (sys.executable, "manage.py")
-        celery = (sys.executable, "-m", "celery", "-A", "fleet")
+        celery = (sys.executable, "-m", "celery", "--quiet", "-A", "fleet")
         worker = (*celery, "worker", "--loglevel", "WARNING", "--without-gossip", "--without-mingle")
         if settings.MQTT_BROKER == "embedded":
             yield Process("broker", (*manage, "broker"))

@@ -6,6 +6,7 @@ import pytest
 
 from fleet.accounts.roles import Role
 from fleet.api.routes import api
+from fleet.catalog.models import Trial
 from fleet.devices.models import Device
 from tests.conftest import make_device
 from tests.fleet.builders import make_release, make_version
@@ -106,6 +107,15 @@ def test_a_release_is_made_and_rolled_out(client, operator, bearer):
     assert row["waiting"] == "Waiting for the device: it has not connected yet."
     ended = client.post(f"/api/rollouts/{rollout['id']}/cancel", **headers).json()
     assert (ended["state"], ended["counts"]) == ("aborted", {"canceled": 1})
+
+
+def test_trials_say_what_they_measured_and_which_can_be_released(client, operator, bearer):
+    version = make_release().version
+    Trial.objects.create(
+        version=version, device_class="mobile", key="k", name="int8", verdict="lost", reason="Too lossy."
+    )
+    rows = client.get(f"/api/versions/{version.pk}/trials", **bearer(operator)).json()["items"]
+    assert {row["name"]: bool(row["variant"]) for row in rows} == {"fp16-1": True, "int8": False}
 
 
 def test_an_upload_that_is_no_model_is_refused_and_leaves_nothing(client, operator, bearer):
