@@ -1,5 +1,6 @@
 """Runs a policy: one observation in, one chunk of actions out. Usable alone, without the rest of the agent."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -38,8 +39,6 @@ def load(folder: Path, artifact: str = "", threads: int = 1, deadline_ms: float 
 
     Raises CardError or ModelError, both with a sentence.
     """
-    import numpy as np
-
     from agent.inference import policy_card
 
     card = policy_card.read((folder / "card.json").read_bytes())
@@ -49,10 +48,10 @@ def load(folder: Path, artifact: str = "", threads: int = 1, deadline_ms: float 
         raise policy_card.CardError(
             f"The policy card names the inputs {sorted(card.inputs)}, the model takes {sorted(runtime.inputs)}."
         )
-    sizes = [spec.size for spec in card.inputs.values() if isinstance(spec, policy_card.StateInput)]
-    blank = policy_card.Observation(np.zeros((8, 8, 3), np.uint8), "", np.zeros(max(sizes, default=0), np.float32))
+    blank = codec.feeds(policy_card.blank(card))
     for _ in range(WARM_UP):
-        runtime.run(codec.feeds(blank))
+        with contextlib.suppress(runtimes.ModelError):  # a model need not understand an observation that shows nothing
+            runtime.run(blank)
     return LoadedModel(artifact, card, codec, runtime, card.deadline_ms if deadline_ms is None else deadline_ms)
 
 

@@ -114,6 +114,12 @@ class Observation:
     state: Floats
 
 
+def blank(card: Card) -> Observation:
+    """An observation of the right sizes that shows nothing: a black image, no words, zeros."""
+    sizes = [spec.size for spec in card.inputs.values() if isinstance(spec, StateInput)]
+    return Observation(np.zeros((8, 8, 3), np.uint8), "", np.zeros(max(sizes, default=0), np.float32))
+
+
 class Codec:
     """A card made ready: everything that can be computed once is computed here."""
 

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from agent.inference import golden, inference_engine
+from agent.inference import golden, inference_engine, policy_card
 from agent.inference.golden import Golden
 from agent.wire import codec
 from agent.wire import manifest as wire
@@ -21,12 +21,21 @@ class Trial:
         self.manifest = manifest_of(folder)
         self._golden: Golden = golden.read(folder / "golden.npz")
         self._model = inference_engine.load(folder, threads=threads)
-        inputs = frozenset(self._golden.inputs)
-        if inputs != self._model.runtime.inputs:
+        self._check_inputs()
+
+    def _check_inputs(self) -> None:
+        """What the card makes of an observation must look like what the golden runs were fed with."""
+        made = self._model.codec.feeds(policy_card.blank(self._model.card))
+        if set(made) != set(self._golden.inputs):
             raise golden.GoldenError(
-                f"The golden observations hold the inputs {sorted(inputs)}, "
-                f"the model takes {sorted(self._model.runtime.inputs)}."
+                f"The golden observations hold the inputs {sorted(self._golden.inputs)}, the card names {sorted(made)}."
             )
+        for name, fed in self._golden.feeds(0).items():
+            if (made[name].shape, made[name].dtype) != (fed.shape, fed.dtype):
+                raise golden.GoldenError(
+                    f"The card makes {made[name].dtype} {list(made[name].shape)} of the input {name}, "
+                    f"the golden observations hold {fed.dtype} {list(fed.shape)}."
+                )
 
     def largest_error(self) -> float:
         """The largest absolute difference over all samples. The actions must come out of them, too."""

@@ -90,7 +90,7 @@ class Server:
             desired = Desired(
                 version=self._version,
                 config_version=self._version if config else 0,
-                config=config or Config(telemetry_interval=1, watch_seconds=0.5),
+                config=config or Config(telemetry_interval=1, watch_seconds=0.2),
                 deployment_id=deployment,
                 manifest=manifest,
             )

@@ -14,11 +14,12 @@ from agent.wire import manifest as wire
 CHUNK, SIZE, STATE = 2, 3, 4
 
 
-def model(weight: float = 1.0, *, poison: bool = False, loops: int = 0, ballast: int = 0) -> bytes:
+def model(weight: float = 1.0, *, poison: bool = False, fatal: bool = False, loops: int = 0, ballast: int = 0) -> bytes:
     """A policy [1, 4] → [1, 2, 3]: each action is `weight` times the sum of the state.
 
     poison divides by the state's first number, so that a zero there gives NaN (0/0) and everything else the plain
-    answer; loops does so many needless multiplications, to be slow; ballast adds so many bytes of unused weights.
+    answer; fatal divides -2^63 by its sign, which ends the process on x86 (SIGFPE) when it is negative; loops does so
+    many needless multiplications, to be slow; ballast adds so many bytes of weights that do nothing.
     """
     rng = np.random.default_rng(7)
     initializers = [numpy_helper.from_array(np.full((STATE, CHUNK * SIZE), weight, np.float32), "w")]
@@ -55,6 +56,18 @@ def model(weight: float = 1.0, *, poison: bool = False, loops: int = 0, ballast:
         nodes.append(helper.make_node("Div", ["lead", "lead"], ["one"]))
         nodes.append(helper.make_node("Mul", [last, "one"], ["poisoned"]))
         last = "poisoned"
+    if fatal:
+        initializers.append(numpy_helper.from_array(np.array([0], np.int64), "front"))
+        initializers.append(numpy_helper.from_array(np.array([-(2**63)], np.int64), "least"))
+        initializers.append(numpy_helper.from_array(np.zeros((1, 1), np.float32), "none"))
+        nodes.append(helper.make_node("Gather", ["state", "front"], ["front_of"], axis=1))
+        nodes.append(helper.make_node("Sign", ["front_of"], ["sign"]))
+        nodes.append(helper.make_node("Cast", ["sign"], ["whole_sign"], to=TensorProto.INT64))
+        nodes.append(helper.make_node("Div", ["least", "whole_sign"], ["quotient"]))
+        nodes.append(helper.make_node("Cast", ["quotient"], ["huge"], to=TensorProto.FLOAT))
+        nodes.append(helper.make_node("Mul", ["huge", "none"], ["naught"]))
+        nodes.append(helper.make_node("Add", [last, "naught"], ["survived"]))
+        last = "survived"
     nodes.append(helper.make_node("Reshape", [last, "shape"], ["actions"]))
     graph = helper.make_graph(
         nodes,
@@ -87,9 +100,11 @@ def card(**changes: Any) -> dict[str, Any]:
     }
 
 
-def golden(weight: float = 1.0, samples: int = 4) -> bytes:
-    """Observations with a first number that is not zero, and the right answers."""
+def golden(weight: float = 1.0, samples: int = 4, lead: float | None = None) -> bytes:
+    """Observations with the right answers; their first number is positive, or `lead`."""
     states = np.arange(1, samples * STATE + 1, dtype=np.float32).reshape(samples, 1, STATE) / 10
+    if lead is not None:
+        states[:, :, 0] = lead
     answers = np.repeat(states.sum(axis=2) * weight, CHUNK * SIZE, axis=1).reshape(samples, 1, CHUNK, SIZE)
     file = io.BytesIO()
     np.savez(file, **{"input/state": states, "output/actions": answers.astype(np.float32)})
@@ -118,13 +133,14 @@ def variant(
     card_changes: dict[str, Any] | None = None,
     part_bytes: int = 64 * 1024,
     poison: bool = False,
+    fatal: bool = False,
     loops: int = 0,
     ballast: int = 0,
     **changes: Any,
 ) -> Variant:
     """A variant for embedded devices; `changes` are fields of its manifest."""
     if model_bytes is None:
-        model_bytes = model(weight, poison=poison, loops=loops, ballast=ballast)
+        model_bytes = model(weight, poison=poison, fatal=fatal, loops=loops, ballast=ballast)
     files: list[tuple[wire.Role, bytes]] = [
         ("model", model_bytes[start : start + part_bytes]) for start in range(0, len(model_bytes), part_bytes)
     ]

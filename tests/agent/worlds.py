@@ -7,19 +7,41 @@ from agent.source import Finished
 
 
 class Steady:
-    """The state says how many actions were carried out; ten of them are an episode, which is a success."""
+    """The state counts what was carried out; ten actions are an episode, which is a success. `lead` comes first."""
+
+    lead = 1.0
 
     def __init__(self, card: Card, seed: int) -> None:
         self._acted = seed
 
     def observe(self) -> Observation:
-        state = np.array([self._acted % 7 + 1, 2, 3, 4], np.float32)
+        state = np.array([self.lead, self._acted % 7, 3, 4], np.float32)
         return Observation(np.zeros((8, 8, 3), np.uint8), "", state)
 
     def act(self, actions: Floats) -> Finished:
         self._acted += 1
         done = self._acted % 10 == 0
         return Finished(episodes=int(done), successes=int(done))
+
+
+class Zero(Steady):
+    """What makes a poisoned model answer NaN."""
+
+    lead = 0.0
+
+
+class Negative(Steady):
+    """What ends the process of a fatal model."""
+
+    lead = -1.0
+
+
+def zero(card: Card, seed: int) -> Zero:
+    return Zero(card, seed)
+
+
+def negative(card: Card, seed: int) -> Negative:
+    return Negative(card, seed)
 
 
 def steady(card: Card, seed: int) -> Steady:

@@ -120,7 +120,7 @@ def test_a_swap_under_load_drops_no_request_and_mixes_no_two_models(load):
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(3)]
     for each in threads:
         each.start()
-    for turn in range(200):
+    for turn in range(60):
         engine.swap(models[turn % 3])
         before = len(answers)
         wait_for("an answer", lambda: len(answers) > before or problems)  # noqa: B023 -- called at once
@@ -129,7 +129,7 @@ def test_a_swap_under_load_drops_no_request_and_mixes_no_two_models(load):
         each.join()
 
     assert problems == []
-    assert len(answers) >= 200
+    assert len(answers) >= 60
     for total, actions in answers:
         assert len(set(actions.ravel().tolist())) == 1
         assert actions[0, 0] in (total, 2 * total, 3 * total)
@@ -172,12 +172,18 @@ def test_a_new_model_does_not_answer_with_the_old_ones_decisions(load):
         ({"model_bytes": b"not a model at all"}, ModelError, "does not load"),
         ({"model_bytes": model()[:200]}, ModelError, "does not load"),
         ({"card_changes": {"inputs": {"eyes": {"kind": "state", "size": 4}}}}, CardError, r"\['eyes'\].*\['state'\]"),
-        ({"card_changes": {"inputs": {"state": {"kind": "state", "size": 5}}}}, ModelError, "does not run"),
     ],
 )
 def test_a_folder_that_cannot_run_says_why(load, how, problem, words):
     with pytest.raises(problem, match=words):
         load(**how)
+
+
+def test_an_observation_that_shows_nothing_need_not_be_understood(load):
+    engine = InferenceEngine()
+    engine.swap(load(fatal=True))  # warming up divides by zero
+
+    assert engine.process(seen(1, 2, 3, 4)).tolist() == [[10.0] * 3] * 2
 
 
 def test_an_output_that_the_card_names_and_the_model_has_not(load):

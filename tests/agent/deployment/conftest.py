@@ -1,0 +1,54 @@
+"""A device in this process: the agent's own wiring, already enrolled."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from agent.config import Declared, Server, Settings
+from agent.device.device_adapter import DeclaredDevice
+from agent.link.enrollment import FILE, Identity
+from agent.main import Agent
+from tests.agent.broker import TestBroker
+
+
+class Device:
+    """A running agent; `stop` ends it in good order."""
+
+    def __init__(self, data: Path, port: int, **settings: object) -> None:
+        data.mkdir(parents=True, exist_ok=True)
+        identity = Identity(nonce="n-1", secret="s" * 43, device_id="d-1")
+        (data / FILE).write_bytes(msgspec.json.encode(identity))
+        declared = Declared(cores=4, memory_gib=4, storage_gib=1)
+        made = Settings(data=data, server=Server("127.0.0.1", port), threads=1, declared=declared, **settings)
+        self.data = data
+        self.agent = Agent(made, DeclaredDevice(declared, data), identity)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self.agent.run, args=(self._stop,))
+        self._thread.start()
+
+    @property
+    def saved(self):
+        return self.agent._machine.saved
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def device(broker: TestBroker, tmp_path: Path) -> Iterator[Callable[..., Device]]:
+    """`device()` starts one; settings are those of agent.config.Settings."""
+    started: list[Device] = []
+
+    def start(**settings: object) -> Device:
+        made = Device(tmp_path / "data", broker.port, **settings)
+        started.append(made)
+        return made
+
+    yield start
+    for each in started:
+        each.stop()
