@@ -7,13 +7,15 @@
     return a.nodeType === b.nodeType && a.nodeName === b.nodeName && (a.id || '') === (b.id || '');
   }
 
+  // Where the viewer stands and what the viewer opened are not the server's to say.
+  const VIEWERS = new Set(['open', 'tabindex']);
+
   function attributes(from, to) {
     for (const { name, value } of Array.from(to.attributes)) {
-      if (from.getAttribute(name) !== value) { from.setAttribute(name, value); }
+      if (!VIEWERS.has(name) && from.getAttribute(name) !== value) { from.setAttribute(name, value); }
     }
     for (const { name } of Array.from(from.attributes)) {
-      // A dialog's or a menu's `open` is the viewer's, not the server's.
-      if (!to.hasAttribute(name) && name !== 'open') { from.removeAttribute(name); }
+      if (!VIEWERS.has(name) && !to.hasAttribute(name)) { from.removeAttribute(name); }
     }
   }
 

@@ -38,8 +38,8 @@ class UploadForm(Form):
     evaluation = forms.FileField(
         required=False,
         label="Evaluation set",
-        help_text="Recorded observations to measure fidelity on.",
-        widget=forms.FileInput(),
+        help_text="An .npz file of recorded observations, one array for each input; fidelity is measured on them.",
+        widget=forms.FileInput(attrs={"accept": ".npz"}),
     )
     evaluator = forms.ChoiceField(
         required=False, help_text="Runs whole episodes and counts how many succeed.", choices=()
@@ -105,11 +105,21 @@ class OptimizeForm(Form):
 
     def __init__(self, *args: Any, version: ModelVersion, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.fields["device_class"].help_text = _defaults()
         if version.format == "onnx":
-            self.fields[
-                "pruning"
-            ].help_text = "Has no effect here: an .onnx upload can be quantized, but not pruned or trained."
+            self.fields["pruning"].help_text = "Has no effect here: cutting needs the program, so upload a .pt2."
         dress(self)
+
+
+def _defaults() -> str:
+    """What each class starts from."""
+    from fleet.optimizer.recipe import DEFAULTS  # only this form needs the optimizer
+
+    said = (
+        f"{CLASS_LABELS[name]}: compression {recipe.compression:g}, {recipe.bits} bits, pruning {recipe.pruning:g}"
+        for name, recipe in DEFAULTS.items()
+    )
+    return "; ".join(said) + "."
 
 
 class ReleaseForm(Form):

@@ -193,7 +193,7 @@ def deployments(rollout: Rollout, params: Mapping[str, str], now: datetime) -> D
     q = listing.text(params, "q")
     rows = rollout.deployments.all()
     if q:
-        rows = rows.filter(Q(device__name__icontains=q) | Q(device_id__icontains=q))
+        rows = rows.filter(Q(device__name__icontains=q) | Q(device__id__icontains=q))
     if kind == "offline":
         rows = rows.filter(~_there(now), state__in=sorted(DEPLOYMENT_OPEN))
     elif kind:

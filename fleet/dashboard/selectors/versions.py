@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from agent.wire.hardware import DeviceClass
 from fleet.catalog.models import ModelVersion, Release, Trial
 from fleet.dashboard import figures
 from fleet.dashboard.figures import Figure
 from fleet.dashboard.pareto import Point
+from fleet.dashboard.recipes import recipe_words
 from fleet.devices.models import Device
 from fleet.jobs.models import Job
 from fleet.rollouts.models import Rollout
@@ -58,25 +58,6 @@ class Measured:
         return (self.high - self.low) * 50
 
 
-def recipe_words(recipe: dict[str, Any]) -> str:
-    """A recipe in one line: `bits 8, pruning 0.3`. What is off or unset is left out."""
-    words = []
-    for key, value in recipe.items():
-        name = key.replace("_", " ")
-        if value is True:
-            words.append(name)
-        elif isinstance(value, dict):
-            inner = recipe_words(value)
-            if inner:
-                words.append(f"{name} ({inner})")
-        elif isinstance(value, list | tuple):
-            if value:
-                words.append(f"{name} " + " ".join(map(str, value)))
-        elif value not in (None, False, ""):
-            words.append(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}")
-    return ", ".join(words)
-
-
 def measured_of(trial: Trial) -> Measured:
     got = trial.figures
     variant = getattr(trial, "variant", None)
@@ -93,16 +74,17 @@ def measured_of(trial: Trial) -> Measured:
         digest=variant.manifest_digest if variant else "",
         bytes=got.get("bytes"),
         compressed_bytes=got.get("compressed_bytes"),
-        p50=got.get("p50_ms"),
-        p95=got.get("p95_ms"),
+        # 0 stands for a figure that was not reached before the trial failed.
+        p50=got.get("p50_ms") or None,
+        p95=got.get("p95_ms") or None,
         ratio_p50=got.get("ratio_p50"),
-        peak=got.get("peak_bytes"),
+        peak=got.get("peak_bytes") or None,
         cosine=got.get("cosine"),
         max_error=got.get("max_error"),
         success=got.get("success"),
         low=got.get("success_low"),
         high=got.get("success_high"),
-        episodes=got.get("episodes"),
+        episodes=got.get("episodes") or None,
         loss_points=got.get("loss_points"),
         loss_low=got.get("loss_low"),
         loss_high=got.get("loss_high"),

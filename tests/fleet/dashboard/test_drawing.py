@@ -1,0 +1,104 @@
+"""The geometry of charts: rulers, breaks in lines, running rates, frontiers."""
+
+import pytest
+
+from fleet.dashboard.pareto import Point, figure, frontier
+from fleet.dashboard.recipes import recipe_words
+from fleet.dashboard.scale import ruler
+from fleet.dashboard.series import MAX_POINTS, RANGES, rolling, with_breaks
+
+
+def test_the_limit_and_every_value_fit_on_a_ruler():
+    assert [tick.text for tick in ruler(100).ticks] == ["0", "20", "40", "60", "80", "100", "120 ms"]
+    long = ruler(100, [420])
+    assert long.top >= 420 * 1.1
+    assert long.percent(1e9) == "100.00"
+    assert long.percent(-1) == "0.00"
+    assert 0 < float(long.limit_x) < 100
+
+
+@pytest.mark.parametrize("limit", [0.8, 1, 7, 33, 100, 5000])
+def test_rulers_have_round_steps(limit):
+    measured = ruler(limit)
+    step = measured.top / 6
+    assert float(f"{step:.1e}"[0:3]) in (1.0, 2.0, 2.5, 5.0)
+    assert limit * 1.2 <= measured.top <= limit * 3.2
+
+
+def rows(*times: int) -> list[dict]:
+    return [{"at": time * 1000, "p50": 1.0} for time in times]
+
+
+def test_a_line_breaks_where_nothing_was_measured():
+    drawn = with_breaks(rows(0, 5, 10, 60, 65), bucket=2)
+    assert [(row["at"], row["p50"]) for row in drawn] == [
+        (0, 1.0),
+        (5000, 1.0),
+        (10_000, 1.0),
+        (12_000, None),
+        (60_000, 1.0),
+        (65_000, 1.0),
+    ]
+
+
+def test_a_slow_reporter_has_no_breaks():
+    assert len(with_breaks(rows(0, 60, 120, 180), bucket=2)) == 4
+    assert with_breaks([], 2) == []
+    assert len(with_breaks(rows(1), 2)) == 1
+
+
+def test_a_rate_is_taken_over_its_window():
+    episodes = [{"at": n * 1000, "hit": n % 2, "all": 1} for n in range(10)]
+    assert rolling(episodes, "hit", "all", 4)[-1] == 0.5
+    assert rolling(episodes, "hit", "all", 1) == [n % 2 for n in range(10)]
+    nothing = [{"at": 0, "hit": None, "all": 0}]
+    assert rolling(nothing, "hit", "all", 4) == [None]
+
+
+def test_no_range_has_more_points_than_a_chart_can_show():
+    for chosen in RANGES.values():
+        assert chosen.span / chosen.bucket <= MAX_POINTS
+        assert chosen.span % chosen.bucket == 0
+
+
+FAST = Point("fast", 1.0, 90.0, size=10)
+GOOD = Point("good", 2.0, 97.0, 96.0, 98.0, size=20, won=True)
+POOR = Point("poor <b>", 2.5, 95.0, size=5)
+BROKEN = Point("broken", 0.5, 99.0, usable=False)
+
+
+def test_the_frontier_is_what_nothing_beats():
+    assert frontier([POOR, GOOD, FAST]) == [FAST, GOOD]
+    assert frontier([]) == []
+
+
+def test_the_chart_marks_the_winner_the_beaten_and_the_failed():
+    drawn = figure([FAST, GOOD, POOR, BROKEN], "Task success (%)", 100)
+    names = {trace["name"]: trace for trace in drawn["data"] if "name" in trace}
+    assert names["Chosen"]["text"] == ["good"]
+    assert names["Chosen"]["error_y"]["arrayminus"] == [1.0]
+    assert names["Beaten by another"]["text"] == ["poor &lt;b>"]
+    assert names["Gates not passed"]["x"] == [0.5]
+    assert drawn["data"][0]["x"] == [1.0, 2.0], "a trial that failed is no part of the frontier"
+    assert "shapes" not in drawn["layout"], "the promise is far away and would flatten the chart"
+
+
+def test_the_promise_is_drawn_where_it_is_near():
+    drawn = figure([Point("slow", 80.0, 97.0)], "Task success (%)", 100)
+    assert drawn["layout"]["shapes"][0]["x0"] == 100
+    assert drawn["layout"]["xaxis"]["range"][1] > 100
+
+
+def test_a_recipe_is_one_line():
+    recipe = {
+        "name": "50 % cut",
+        "program": [{"pass": "prune", "share": 0.5, "samples": 512}, {"pass": "distil", "steps": 300}],
+        "file": [{"pass": "quantize", "keep_sensitive": True, "max_kept": None}],
+        "layers": ["a", "b"],
+        "off": False,
+    }
+    assert recipe_words(recipe) == (
+        "prune (share 0.5, samples 512), distil (steps 300), quantize (keep sensitive), layers a b"
+    )
+    assert recipe_words({}) == ""
+    assert recipe_words({"original": True}) == ""

@@ -1,0 +1,272 @@
+"""Uploading a model, reading what was made of it, optimizing and releasing it."""
+
+import json
+import re
+
+import onnx
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from onnx import TensorProto, helper
+
+from fleet.catalog.models import Model, ModelVersion, Release, Trial
+from fleet.dashboard.selectors.versions import by_class, comparison, trials
+from fleet.jobs.models import Job
+from tests.fleet.builders import make_release, make_variant, make_version
+
+HTMX = {"HX-Request": "true"}
+CARD = {
+    "schema": 1,
+    "name": "doubler",
+    "inputs": {"x": {"kind": "state", "size": 2}},
+    "actions": {"output": "y", "chunk": 1, "size": 2, "execute": 1, "low": [-1, -1], "high": [1, 1]},
+}
+
+
+def model_bytes() -> bytes:
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "x"], ["y"])],
+        "doubler",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]).SerializeToString()
+
+
+def form(**given) -> dict:
+    return {
+        "name": "Doubler",
+        "upload": SimpleUploadedFile("doubler.onnx", model_bytes()),
+        "evaluator": "",
+        "notes": "a note that must not be lost",
+        **given,
+    }
+
+
+# --- Upload ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_upload_becomes_the_next_version_and_leads_to_its_page(operating, db):
+    card = SimpleUploadedFile("card.json", json.dumps(CARD).encode())
+    answer = operating.post("/upload", form(card=card), headers=HTMX)
+    assert answer.headers["HX-Redirect"] == "/models/doubler/1"
+    version = ModelVersion.objects.get()
+    assert (version.format, version.card["name"], version.file_name) == ("onnx", "doubler", "doubler.onnx")
+    text = operating.get("/models/doubler/1").text
+    assert "a note that must not be lost" in text
+    assert "No variant yet" in text
+    assert operating.post("/upload", form()).url == "/models/doubler/2"
+
+
+def test_a_model_of_a_few_bytes_is_a_real_one():
+    onnx.checker.check_model(onnx.load_from_string(model_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "says"),
+    [
+        ({"name": ""}, "name", "This field is required."),
+        ({"name": "***"}, None, "needs at least one letter or digit"),
+        ({"upload": ""}, "upload", "This field is required."),
+        (
+            {"upload": SimpleUploadedFile("weights.pth", b"x")},
+            "upload",
+            "weights.pth is neither a .pt2 nor an .onnx file.",
+        ),
+        ({"upload": SimpleUploadedFile("empty.onnx", b"")}, "upload", "The submitted file is empty."),
+        ({"upload": SimpleUploadedFile("m.onnx", b"\x80\x04pickle")}, None, "pickle"),
+        ({"card": SimpleUploadedFile("card.json", b"{")}, "card", "The policy card is not valid"),
+        ({"card": SimpleUploadedFile("c.json", json.dumps({**CARD, "speed": 9}).encode())}, "card", "speed"),
+        ({"evaluator": "os.system"}, "evaluator", "Select a valid choice."),
+        ({"notes": "x" * 1025}, "notes", "at most 1024 characters"),
+    ],
+)
+def test_a_bad_upload_is_said_where_it_is_wrong_and_nothing_is_lost(operating, db, given, field, says):
+    answer = operating.post("/upload", form(**given), headers=HTMX)
+    assert answer.status_code == 422
+    assert "<html" not in answer.text, "the form alone: chosen files stay in the browser"
+    assert says in answer.text
+    if field:
+        assert f'id="id_{field}-error"' in answer.text
+    else:
+        assert 'role="alert"' in answer.text
+    if "notes" not in given:
+        assert "a note that must not be lost" in answer.text
+    assert not ModelVersion.objects.exists()
+
+
+def test_without_scripts_a_bad_upload_is_the_whole_page(operating, db):
+    answer = operating.post("/upload", form(name=""))
+    assert answer.status_code == 422
+    assert "<html" in answer.text
+    assert "a note that must not be lost" in answer.text
+
+
+def test_a_file_over_the_limit_is_refused(operating, db, settings):
+    settings.MAX_UPLOAD_BYTES = 10
+    answer = operating.post("/upload", form(), headers=HTMX)
+    assert "the limit is 10" in answer.text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+# --- A version ------------------------------------------------------------------------------------------------------
+
+
+def test_variants_stand_beside_the_original_of_their_class(sample_fleet):
+    version = sample_fleet(4).versions[1]
+    work = by_class(trials(version))
+    assert [one.device_class for one in work] == ["embedded", "mobile", "edge_server"]
+    lines = {line.name: line for line in comparison(work, version.size)}
+    size = lines["Size"].cells[0]
+    assert (str(size.figure), str(size.change), size.better) == (
+        "1.99\N{NO-BREAK SPACE}MB",
+        "−62\N{NO-BREAK SPACE}%",
+        True,
+    )
+    # Each class beside the original as measured for that class, not for the first one.
+    assert len({str(cell.change) for cell in lines["Decision p50"].cells}) == 1
+
+
+def test_the_page_says_why_one_won_and_why_each_other_did_not(sample_fleet, viewer):
+    sample_fleet(4)
+    text = re.sub(r"\s+", " ", viewer.get("/models/tabletop/2?class=mobile").text)
+    assert "Why 50 % cut, fp16 storage won on mobile:</b> the least objective (0.58)" in text
+    for reason in (
+        "slower than the original",
+        "10.9 points of success lost",
+        "objective 0.71, the winner&#x27;s is 0.58",
+    ):
+        assert reason in text
+    assert "n = 1,000" in text
+    assert "prune (share 0.5, samples 512), store (bits 16)" in text
+
+
+def test_the_chart_is_drawn_from_the_same_figures(sample_fleet, viewer):
+    sample_fleet(4)
+    text = viewer.get("/models/tabletop/2?class=embedded").text
+    drawn = json.loads(re.search(r'<script id="pareto-embedded" type="application/json">(.*?)</script>', text)[1])
+    chosen = next(trace for trace in drawn["data"] if trace.get("name") == "Chosen")
+    assert chosen["text"] == ["50 % cut, fp16 storage"]
+    assert chosen["y"] == [pytest.approx(95.8)]
+
+
+def test_a_class_in_which_nothing_passed_says_so(viewer, db):
+    version = make_version()
+    Trial.objects.create(
+        version=version,
+        device_class="mobile",
+        key="k",
+        name="int8",
+        verdict="failed",
+        reason="the export failed",
+        figures={},
+    )
+    text = viewer.get("/models/arm/1").text
+    assert "Nothing that was tried for mobile passed its gates." in text
+    assert "the export failed" in text
+    assert "not reported" in text, "a trial that broke has no figures, and no zeros"
+    assert "<figure" not in text
+
+
+def test_an_unmeasured_figure_is_not_a_zero(viewer, db):
+    make_variant(make_version(), "embedded")
+    text = re.sub(r"\s+", " ", viewer.get("/models/arm/1").text)
+    assert re.search(r"Peak memory</th> <td[^>]*>not reported</td> <td[^>]*> <b>not reported</b>", text)
+    assert "0 B" not in text
+
+
+# --- Optimize -------------------------------------------------------------------------------------------------------
+
+OPTIMIZE = {
+    "device_class": "mobile",
+    "goal": "balanced",
+    "compression": "",
+    "bits": "",
+    "pruning": "",
+    "max_success_loss": "",
+}
+
+
+def test_an_optimization_starts_and_leads_to_its_job(operating, db):
+    make_version()
+    answer = operating.post("/models/arm/1/optimize", {**OPTIMIZE, "bits": "16", "max_success_loss": "3"}, headers=HTMX)
+    job = Job.objects.get()
+    assert answer.headers["HX-Redirect"] == f"/jobs/{job.pk}"
+    assert (job.device_class, job.params["bits"], job.params["max_success_loss"]) == ("mobile", 16, 3.0)
+    again = operating.post("/models/arm/1/optimize", OPTIMIZE, headers=HTMX)
+    assert again.status_code == 422
+    assert "already being optimized for mobile" in again.text
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("device_class", "toaster", "Select a valid choice."),
+        ("goal", "magic", "Select a valid choice."),
+        ("compression", "0.95", "less than or equal to 0.9"),
+        ("compression", "nan", "Enter a number."),
+        ("bits", "4", "Select a valid choice."),
+        ("pruning", "0.6", "less than or equal to 0.5"),
+        ("pruning", "-1", "greater than or equal to 0.1"),
+        ("max_success_loss", "101", "less than or equal to 100"),
+    ],
+)
+def test_a_setting_out_of_range_is_said_beside_its_field(operating, db, field, value, says):
+    make_version()
+    answer = operating.post("/models/arm/1/optimize", {**OPTIMIZE, field: value}, headers=HTMX)
+    assert answer.status_code == 422
+    assert says in answer.text
+    assert f'id="id_{field}-error"' in answer.text
+    assert not Job.objects.exists()
+
+
+def test_the_form_says_what_each_class_starts_from_and_what_an_onnx_cannot_have(operating, db):
+    make_version()
+    text = operating.get("/models/arm/1").text
+    assert "embedded: compression 0.6, 8 bits, pruning 0.5" in text
+    assert "Has no effect here: cutting needs the program" in text
+    Model.objects.get()
+    ModelVersion.objects.update(format="pt2")
+    assert "Has no effect here" not in operating.get("/models/arm/1").text
+
+
+# --- Release --------------------------------------------------------------------------------------------------------
+
+
+def test_a_release_takes_the_winners_unless_told_otherwise(operating, db):
+    version = make_version()
+    winner, other = make_variant(version, "mobile"), make_variant(version, "mobile", "int8", "passed")
+    text = operating.get("/models/arm/1").text
+    assert re.search(rf'<option value="{winner.pk}" selected>', text)
+    answer = operating.post("/models/arm/1/release", {"mobile": other.pk, "notes": "for the hall"}, headers=HTMX)
+    release = Release.objects.get()
+    assert answer.headers["HX-Redirect"] == f"/rollouts/new?release={release.pk}"
+    assert list(release.variants.all()) == [other]
+    assert "for the hall" in operating.get("/models/arm/1").text
+
+
+@pytest.mark.parametrize(
+    ("given", "says"), [({}, "needs at least one variant"), ({"mobile": "999"}, "Select a valid choice.")]
+)
+def test_a_release_of_nothing_is_refused(operating, db, given, says):
+    make_variant(make_version(), "mobile")
+    answer = operating.post("/models/arm/1/release", given, headers=HTMX)
+    assert answer.status_code == 422
+    assert says in answer.text
+    assert not Release.objects.exists()
+
+
+def test_another_versions_variant_cannot_be_released_here(operating, db):
+    make_variant(make_version("arm"), "mobile")
+    stranger = make_variant(make_version("other"), "mobile")
+    assert operating.post("/models/arm/1/release", {"mobile": stranger.pk}, headers=HTMX).status_code == 422
+
+
+def test_the_lists_count_versions_releases_and_devices(viewer, device):
+    release = make_release(make_version("arm", 1))
+    make_version("arm", 2)
+    type(device).objects.update(active_manifest=release.variants.get(device_class="embedded").manifest_digest)
+    row = re.search(r'id="model-arm">(.*?)</tr>', viewer.get("/models").text, re.S)[1]
+    assert re.findall(r">\s*(\d+)\s*<", row) == ["2", "1", "1"]
+    versions = re.findall(r'id="version-(\d)">(.*?)</tr>', viewer.get("/models/arm").text, re.S)
+    assert [number for number, _ in versions] == ["2", "1"]
+    assert "none yet" in versions[0][1]
+    assert "embedded" in versions[1][1]

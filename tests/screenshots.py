@@ -1,0 +1,167 @@
+"""Pictures of every page: `python -m tests.screenshots OUT [name …]`.
+
+Starts the web process over a database of its own, walks every page in Chromium at two sizes and in both themes, with
+500 devices and with none. Ends with 1 on any console error, refused resource, failed request or sideways scroll.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import TimeoutError, sync_playwright
+
+SIZES = {"desktop": (1440, 900), "phone": (390, 844)}
+#: name → (address, what must be there before the picture is taken)
+PAGES = {
+    "overview": ("/", ".live[data-state=live]"),
+    "devices": ("/devices", ".live[data-state=live]"),
+    "devices-slow": ("/devices?sort=-p95&state=online", ".live[data-state=live]"),
+    "devices-none": ("/devices?q=nothing-is-called-this", ".empty"),
+    "device": ("/devices/d-00000000?range=1h", "[data-series][data-drawn]"),
+    "device-day": ("/devices/d-00000000?range=24h", "[data-series][data-drawn]"),
+    "device-updating": ("/devices/d-0000000b", "[data-series][data-drawn]"),
+    "groups": ("/groups", ".live[data-state=live]"),
+    "group": ("/groups/lab", ".live[data-state=live]"),
+    "enrollment": ("/enrollment", ".live[data-state=live]"),
+    "models": ("/models", ".live[data-state=live]"),
+    "model": ("/models/tabletop", ".live[data-state=live]"),
+    "version": ("/models/tabletop/2?class=embedded", "[data-chart][data-drawn]"),
+    "rollouts": ("/rollouts", ".live[data-state=live]"),
+    "rollout-new": ("/rollouts/new?release=2&group=lab", "h1"),
+    "rollout": ("/rollouts/2", ".live[data-state=live]"),
+    "jobs": ("/jobs", ".live[data-state=live]"),
+    "job": ("/jobs/4", ".live[data-state=live]"),
+    "events": ("/events", ".live[data-state=live]"),
+    "account": ("/account", "h1"),
+    "people": ("/people", "h1"),
+    "missing": ("/nothing/here", ".empty"),
+}
+EMPTY = ("overview", "devices", "groups", "enrollment", "models", "rollouts", "rollout-new-empty", "jobs", "events")
+EMPTY_PAGES = {**PAGES, "rollout-new-empty": ("/rollouts/new", "h1")}
+
+
+class Walk:
+    """One browser; collects everything that went wrong."""
+
+    def __init__(self, browser, address: str, out: Path, before) -> None:
+        self.browser, self.address, self.out, self.before = browser, address, out, before
+        self.problems: list[str] = []
+
+    def pages(self, names, pages, size: str, theme: str, suffix: str = "") -> None:
+        width, height = SIZES[size]
+        context = self.browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=theme, has_touch=size == "phone"
+        )
+        page = context.new_page()
+        self._listen(page)
+        page.goto(f"{self.address}/login")
+        if theme == "light" and not suffix:
+            page.screenshot(path=self.out / f"login-{size}-{theme}.png")
+        page.fill("[name=username]", "admin-person")
+        page.fill("[name=password]", "a password of 12 letters")
+        page.click("button[type=submit]")
+        page.wait_for_selector("h1")
+        for name in names:
+            self._one(page, name, *pages[name], f"{name}{suffix}-{size}-{theme}")
+        context.close()
+
+    def _one(self, page, name: str, path: str, ready: str, picture: str) -> None:
+        self.here = picture
+        self.before()
+        page.goto(self.address + path, wait_until="load")
+        try:
+            page.wait_for_selector(ready, state="attached", timeout=20_000)
+        except TimeoutError:
+            self.problems.append(f"{picture}: {ready} never came")
+        if "phone" in picture:
+            scrolls = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        else:
+            scrolls = page.evaluate("document.body.scrollWidth - document.documentElement.clientWidth")
+        if scrolls > 0:
+            self.problems.append(f"{picture}: the page scrolls sideways by {scrolls} pixels")
+        page.screenshot(path=self.out / f"{picture}.png", full_page=True)
+
+    def _listen(self, page) -> None:
+        self.here = "login"
+        page.on("console", lambda message: self._said(message))
+        page.on("pageerror", lambda error: self.problems.append(f"{self.here}: {error}"))
+        page.on("requestfailed", lambda request: self._failed(request))
+
+    def _said(self, message) -> None:
+        expected = "404" in message.text and self.here.startswith("missing")
+        if message.type in ("error", "warning") and not expected:
+            self.problems.append(
+                f"{self.here}: console {message.type}: {message.text} {message.location.get('url', '')}"
+            )
+
+    def _failed(self, request) -> None:
+        # Leaving a page ends its event stream and what it was just fetching.
+        if "ERR_ABORTED" not in (request.failure or ""):
+            self.problems.append(f"{self.here}: {request.url} failed: {request.failure}")
+
+
+def _database(folder: Path, devices: int) -> None:
+    """Migrate and fill the database that `_configure` pointed Django at."""
+    from django.core.management import call_command
+
+    from fleet.accounts.roles import Role
+    from tests.fleet.dashboard.support import SampleFleet, people
+
+    call_command("migrate", verbosity=0)
+    cast = people()
+    if devices:
+        SampleFleet(devices, hours=24).fill(cast[Role.OPERATOR])
+
+
+def walk(out: Path, names: list[str], devices: int) -> list[str]:
+    """One walk in a process whose Django has its own data folder."""
+    from tests.fleet.dashboard.server import web
+    from tests.fleet.dashboard.support import keep_alive
+
+    folder = Path(os.environ["EDGEFLEET_DATA"])
+    _database(folder, devices)
+    pages = PAGES if devices else EMPTY_PAGES
+    possible = list(PAGES) if devices else EMPTY
+    names = [name for name in (names or possible) if name in possible]
+    # Playwright's own loop runs in this thread, and Django would take its queries for queries of a coroutine.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+    with web({}, folder / "web.log") as server, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
+        )
+        walking = Walk(browser, server.address, out, keep_alive if devices else lambda: None)
+        for size in SIZES:
+            for theme in ("light", "dark"):
+                if devices or theme == "light":
+                    walking.pages(names, pages, size, theme, "" if devices else "-empty")
+        browser.close()
+    return walking.problems
+
+
+def main() -> int:
+    out = Path(sys.argv[1])
+    out.mkdir(parents=True, exist_ok=True)
+    if os.environ.get("SCREENSHOTS_DEVICES") is None:
+        # Each fleet needs a Django of its own: the data folder is read once, at its start.
+        import subprocess
+
+        failed = 0
+        for devices in ("500", "0"):
+            with tempfile.TemporaryDirectory(prefix="edgefleet-shots-") as folder:
+                environment = {**os.environ, "EDGEFLEET_DATA": folder, "SCREENSHOTS_DEVICES": devices}
+                command = [sys.executable, "-m", "tests.screenshots", *sys.argv[1:]]
+                failed |= subprocess.run(command, env=environment, check=False).returncode
+        return failed
+    os.environ["DJANGO_SETTINGS_MODULE"] = "fleet.settings"
+    import django
+
+    django.setup()
+    problems = walk(out, sys.argv[2:], int(os.environ["SCREENSHOTS_DEVICES"]))
+    for problem in problems:
+        print(problem)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
