@@ -4,6 +4,9 @@ import os
 
 from celery import Celery
 
+from fleet import filequeue
+
+filequeue.use()
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fleet.settings")
 
 app = Celery("fleet")
