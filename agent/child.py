@@ -105,7 +105,7 @@ def _crash(code: int, complaint: str) -> str:
             name = f"signal {-code}"
         return f"The model crashed the process ({name})."
     last = complaint.strip().splitlines()[-1:] or [f"exit code {code}"]
-    return f"The test process failed: {last[0][:500]}"
+    return f"The test process failed: {last[0][-500:]}"
 
 
 class _Tail(threading.Thread):

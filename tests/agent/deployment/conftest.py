@@ -12,6 +12,7 @@ from agent.device.device_adapter import DeclaredDevice
 from agent.link.enrollment import FILE, Identity
 from agent.main import Agent
 from tests.agent.broker import TestBroker
+from tests.agent.waiting import wait_for
 
 
 class Device:
@@ -28,6 +29,7 @@ class Device:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.agent.run, args=(self._stop,))
         self._thread.start()
+        wait_for("the link", lambda: self.agent._connection.connected)
 
     @property
     def saved(self):
