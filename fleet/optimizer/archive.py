@@ -15,7 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from fleet.optimizer.errors import IntakeError
-from fleet.optimizer.program import ITEM_SIZE, Payload, Payloads, Program
+from fleet.optimizer.program import ITEM_SIZE, Payload, Payloads, Program, SymInt
 
 MAX_ENTRIES = 200_000
 MAX_PROGRAM = 512 * 1024**2
@@ -88,15 +88,15 @@ class _Rewriter:
     def _fits(self, folder: str, name: str, payload: Payload) -> None:
         """Sizes, strides and offset must lie within the record: torch allocates what an empty record claims."""
         meta = payload.tensor_meta
-        sizes = [size.as_int for size in meta.sizes]
-        strides = [stride.as_int for stride in meta.strides]
-        offset = meta.storage_offset.as_int
-        if not all(isinstance(number, int) for number in (*sizes, *strides, offset)) or len(sizes) != len(strides):
-            raise IntakeError(f"the weight {name} has a shape that depends on the input")
+        sizes = [_fixed(name, size) for size in meta.sizes]
+        strides = [_fixed(name, stride) for stride in meta.strides]
+        offset = _fixed(name, meta.storage_offset)
+        if len(sizes) != len(strides):
+            raise IntakeError(f"the weight {name} has {len(sizes)} sizes and {len(strides)} strides")
         record = self._entries.get(folder + payload.path_name)
         if record is None:
             raise IntakeError(f"the archive lacks {payload.path_name}, the numbers of {name}")
-        last = offset + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))  # type: ignore[operator]  # all are int
+        last = offset + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))
         needed = 0 if 0 in sizes else (last + 1) * ITEM_SIZE[meta.dtype]
         if needed > record.file_size or record.file_size % ITEM_SIZE[meta.dtype]:
             raise IntakeError(f"{name} claims {needed} bytes of {payload.path_name}, which has {record.file_size}")
@@ -121,6 +121,12 @@ class _Rewriter:
         with self._archive.open(self._entries[name]) as record, self._clean.open(f"model/{name}", "w") as copy:
             while piece := record.read(_COPY):
                 copy.write(piece)
+
+
+def _fixed(name: str, size: SymInt) -> int:
+    if not isinstance(size.as_int, int):
+        raise IntakeError(f"the weight {name} has a shape that depends on the input")
+    return size.as_int
 
 
 def _entries(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:

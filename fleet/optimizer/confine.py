@@ -54,8 +54,10 @@ def confine(limits: Limits, parent: int) -> list[str]:
 
 def _limit(kind: int, soft: int, hard: int | None = None) -> None:
     most = resource.getrlimit(kind)[1]
-    wanted = (soft, soft if hard is None else hard)
-    resource.setrlimit(kind, wanted if most == resource.RLIM_INFINITY else tuple(min(each, most) for each in wanted))
+    hard = soft if hard is None else hard
+    if most != resource.RLIM_INFINITY:
+        soft, hard = min(soft, most), min(hard, most)
+    resource.setrlimit(kind, (soft, hard))
 
 
 def _without_network(libc: ctypes.CDLL) -> list[str]:

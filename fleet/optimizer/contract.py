@@ -16,13 +16,13 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     """How much work a search may do.
 
     episodes: paired closed-loop episodes of a finalist, screen_episodes of them first, for hopeless ones to end early.
-    distillation_steps: training steps of each cut block. rounds: interleaved rounds of the benchmark.
-    minutes: after this long no further candidate is begun.
+    distillation_steps: training steps of each cut block; a third as many of the whole model follow.
+    rounds: interleaved rounds of the benchmark. minutes: after this long no further candidate is begun.
     """
 
     episodes: Positive = 300
     screen_episodes: Positive = 100
-    distillation_steps: Positive = 300
+    distillation_steps: Positive = 180
     rounds: Positive = 20
     minutes: Annotated[float, msgspec.Meta(gt=0)] = 30.0
 

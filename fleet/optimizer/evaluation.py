@@ -126,10 +126,8 @@ def succeed(figures: Figures, mine: Bools, original: Bools | None) -> None:
 
 def loss_words(figures: Figures) -> str:
     """A measured loss with its interval, for a sentence; a gain reads as a negative loss."""
-    return (
-        f"{figures.loss_points:.1f} points of success (95 % interval {figures.loss_low:.1f} to {figures.loss_high:.1f}, "
-        f"{figures.episodes} paired episodes)"
-    )
+    interval = f"95 % interval {figures.loss_low:.1f} to {figures.loss_high:.1f}"
+    return f"{figures.loss_points:.1f} points of success ({interval}, {figures.episodes} paired episodes)"
 
 
 def episodes(

@@ -215,7 +215,7 @@ def watch(
     done = 0
     while done < samples:
         batch = program.arguments(next(batches))
-        pieces = [batch] if program.free_batch else list(zip(*(each.split(1) for each in batch), strict=True))
+        pieces = [batch] if program.free_batch else list(zip(*(torch.split(each, 1) for each in batch), strict=True))
         for piece in pieces:
             watcher.samples = len(piece[0])
             watcher.run(*piece)

@@ -1,40 +1,38 @@
-"""The search: candidates are made and measured one after the other in confined children, judged, and one of them wins.
+"""The search for the best variant: make what is missing, measure each candidate in a confined child, judge, choose.
 
-What the same work has measured before is taken from the cache: a trial's key is a hash of everything that decides its
-outcome (the upload, the card, the evaluation, the techniques, the budget and the versions of the tools), so that the
-second class uses again what the first had measured.
+1. Accept the upload by its content; name every piece of work by what it depends on.
+2. One child reads the upload and makes every changed program that is not in the cache yet.
+3. One child for each candidate measures it against the original: cheap figures first, so that hopeless ones end early.
+4. Gates, then the objective. Nothing that is both slower and less faithful than the original is ever released.
+
+The parent imports neither torch nor onnx.
 """
 
-import hashlib
-import os
 import shutil
+import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from agent.inference import policy_card
-from fleet.optimizer import sandbox, verdict
+from fleet.optimizer import intake, sandbox, verdict
+from fleet.optimizer.cache import Cache, digest_of, evaluator_source, key_of, processor, tools
 from fleet.optimizer.confine import Limits as ChildLimits
 from fleet.optimizer.contract import Outcome, Request, Trial
-from fleet.optimizer.errors import OptimizerError, SandboxError
+from fleet.optimizer.errors import Cancelled, OptimizerError, SandboxError
 from fleet.optimizer.evaluation import Figures
 from fleet.optimizer.make import Made, MakeRequest, MakeResult, Variation
 from fleet.optimizer.measure import MeasureRequest, MeasureResult
-from fleet.optimizer.recipe import ORIGINAL, Candidate, Facts, candidates, why_not
+from fleet.optimizer.recipe import Candidate, Facts, ProgramPass, candidates, why_not
+from fleet.optimizer.sandbox import IsCancelled, OnProgress
 
 T = TypeVar("T")
-OnProgress = Callable[[float, str], None]
-IsCancelled = Callable[[], bool]
 
-TOOLS = ("numpy", "onnx", "onnxruntime", "onnxscript", "onnxslim", "torch")
-#: Raised when the code of this package changes what a trial measures.
-REVISION = 1
 SEED = 0
+#: What making takes of a search, about.
+MAKING = 0.5
 
 
 def optimize(
@@ -43,268 +41,270 @@ def optimize(
     on_progress: OnProgress = lambda share, text: None,
     cancelled: IsCancelled = lambda: False,
 ) -> Outcome:
-    """Make and measure every candidate of the request's recipe. `work` is an empty folder that the caller deletes.
+    """Search for the best variant of an upload for one device class. `work` is scratch; artifacts stay in the cache.
 
-    Raises Cancelled within a second once `cancelled()` is true, IntakeError or SandboxError (with a sentence) when not
-    even the original can be made and measured. A candidate that breaks is a failed trial, and no error.
+    Raises IntakeError when the upload is not accepted, SandboxError when the original itself cannot be made or
+    measured, Cancelled once `cancelled()` is true. What goes wrong with a candidate becomes its trial's reason.
     """
-    return _Search(request, work, on_progress, cancelled).run()
-
-
-@dataclass(slots=True)
-class _Tried:
-    """A candidate on its way to a trial."""
-
-    candidate: Candidate
-    key: str
-    base: str
-    error: str = ""
-    hopeless: str = ""
-    figures: Figures | None = None
+    work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=work, prefix="search-") as scratch:
+        return _Search(request, Path(scratch), on_progress, cancelled).run()
 
 
 class _Search:
     def __init__(self, request: Request, work: Path, on_progress: OnProgress, cancelled: IsCancelled) -> None:
-        self.request, self.work, self.on_progress, self.cancelled = request, work, on_progress, cancelled
-        self.log: list[str] = []
-        self.cache = Path(request.cache).resolve()
-        self.context = self._context()
-        self.limits = self._limits()
+        self._request, self._work = request, work
+        self._on_progress, self._cancelled = on_progress, cancelled
+        self._cache = Cache(Path(request.cache))
+        self._begun = time.monotonic()
+        self._log: list[str] = []
+        self._making_failed: dict[str, str] = {}
+        self._facts = Facts(request.format, informed=bool(request.evaluation or request.evaluator))
+        self._candidates = candidates(request.recipe, self._facts, request.budget.distillation_steps)
+        self._deadline_ms = verdict.DEADLINE_MS
+        self._card: str | None = None
+        if request.card:
+            self._deadline_ms = policy_card.read(request.card).deadline_ms
+            (work / "card.json").write_bytes(request.card)
+            self._card = str(work / "card.json")
+        self._lineage = self._trace()
 
     def run(self) -> Outcome:
-        began = time.monotonic()
-        self.cache.mkdir(parents=True, exist_ok=True)
-        facts = self._original()
-        wanted = candidates(self.request.recipe, facts, self.request.budget.distillation_steps)
-        self.log += why_not(self.request.recipe, facts)
-        tried = [_Tried(each, self._key(each), self._base_key(each)) for each in wanted]
-        self._make_bases(tried)
-        for number, each in enumerate(tried):
-            if number and time.monotonic() - began > 60 * self.request.budget.minutes:
-                each.error = f"The budget of {self.request.budget.minutes:g} minutes was used up before its turn."
-            elif not each.error:
-                self._measure(each, tried[0], 0.3 + 0.7 * number / len(tried), 0.7 / len(tried))
-        return self._judge(tried)
+        for reason in why_not(self._facts):
+            self._note(reason)
+        self._make()
+        trials, figures = [], []
+        for number, candidate in enumerate(self._candidates):
+            begin = MAKING + (1 - MAKING) * number / len(self._candidates)
+            trial, measured = self._try(candidate, begin)
+            trials.append(trial)
+            figures.append(measured)
+        return self._choose(trials, figures)
 
-    # --- What identifies a piece of work ---
-
-    def _context(self) -> dict[str, Any]:
-        return {
-            "source": _digest_of(Path(self.request.source)),
-            "card": hashlib.sha256(self.request.card).hexdigest() if self.request.card else "",
-            "evaluation": _digest_of(Path(self.request.evaluation)) if self.request.evaluation else "",
-            "evaluator": self.request.evaluator or "",
-            "seed": SEED,
-            "revision": REVISION,
-            "tools": {name: version(name) for name in TOOLS},
-        }
-
-    def _base_key(self, candidate: Candidate) -> str:
-        return _hash(self.context, candidate.program)
-
-    def _key(self, candidate: Candidate) -> str:
-        budget, asked = self.request.budget, self.request.constraints
-        work = (budget.episodes, budget.screen_episodes, budget.rounds, asked.min_cosine, asked.max_loss_points)
-        return _hash(self._base_key(candidate), candidate.file, work)
-
-    def _limits(self) -> verdict.Limits:
-        deadline = verdict.DEADLINE_MS
-        if self.request.card:
-            deadline = policy_card.read(self.request.card).deadline_ms
-        return verdict.Limits.of(self.request.constraints, self.request.device_class, deadline)
-
-    # --- Making ---
-
-    def _original(self) -> Facts:
-        """Make the original, and learn from it what can be done to the others."""
-        base = self._base_key(ORIGINAL)
-        made = self._cached(base, Made, "made.json")
-        if made is None:
-            made = self._make([(base, Variation(out=""))], 0.0, 0.1)[0]
-        informed = bool(self.request.evaluation or self.request.evaluator)
-        return Facts(format=self.request.format, blocks=made.facts.feed_forward, informed=informed)
-
-    def _make_bases(self, tried: Sequence[_Tried]) -> None:
-        """One child makes every program that is not in the cache: the upload is loaded once."""
-        missing: dict[str, Variation] = {}
-        for each in tried:
-            if self._cached(each.base, Made, "made.json") is None:
-                missing[each.base] = Variation(out="", passes=each.candidate.program)
-        if missing:
-            self._make(list(missing.items()), 0.1, 0.2)
-        for each in tried:
-            made = self._cached(each.base, Made, "made.json")
-            if made is not None and made.error:
-                each.error = made.error
-
-    def _make(self, wanted: Sequence[tuple[str, Variation]], begin: float, span: float) -> list[Made]:
-        folder = self.work / f"make-{wanted[0][0][:12]}"
-        samples = folder / "samples.npz"
+    def _make(self) -> None:
+        """Make every changed program that some candidate still needs, in one child: it loads the upload once."""
+        waiting = [each for each in self._candidates if self._cache.find(self._trial_key(each)) is None]
+        programs = dict.fromkeys(each.program for each in waiting)
+        missing = [passes for passes in programs if self._cache.find(self._model_key(passes)) is None]
+        if not missing:
+            return
+        self._note(f"Making {len(missing)} model{'s' if len(missing) > 1 else ''} from the upload.")
+        samples = self._work / "samples.npz"
         request = MakeRequest(
-            source=str(Path(self.request.source).resolve()),
-            format=self.request.format,
+            source=str(Path(self._request.source).resolve()),
+            format=self._request.format,
             samples=str(samples),
-            variations=tuple(msgspec.structs.replace(each, out=str(folder / key)) for key, each in wanted),
-            card=self._card(),
-            evaluation=str(Path(self.request.evaluation).resolve()) if self.request.evaluation else None,
-            evaluator=self.request.evaluator,
+            variations=tuple(
+                Variation(out=str(self._work / f"made-{number}"), passes=passes)
+                for number, passes in enumerate(missing)
+            ),
+            card=self._card,
+            evaluation=str(Path(self._request.evaluation).resolve()) if self._request.evaluation else None,
+            evaluator=self._request.evaluator,
             seed=SEED,
         )
-        result = self._child("fleet.optimizer.make", request, folder, MakeResult, begin, span)
-        self.log += [note for note in result.notes if note not in self.log]
-        for (key, _), made in zip(wanted, result.made, strict=True):
-            made_folder = folder / key
-            made_folder.mkdir(exist_ok=True)
-            (made_folder / "made.json").write_bytes(msgspec.json.encode(made))
-            shutil.copyfile(samples, made_folder / "samples.npz")
-            self._keep(made_folder, key)
-        return result.made
+        result = self._child("fleet.optimizer.make", request, MakeResult, 0.0, MAKING)
+        for note in result.notes:
+            self._note(note)
+        for passes, variation, made in zip(missing, request.variations, result.made, strict=True):
+            self._keep_model(passes, Path(variation.out), made, samples)
 
-    # --- Measuring ---
-
-    def _measure(self, each: _Tried, original: _Tried, begin: float, span: float) -> None:
-        found = self._cached(each.key, MeasureResult, "result.json")
-        if found is None:
-            base = self.cache / each.base
-            out = self.work / f"out-{each.key}"
-            request = MeasureRequest(
-                base=str(base / "model.onnx"),
-                samples=str(base / "samples.npz"),
-                out=str(out),
-                passes=each.candidate.file,
-                original=None if each is original else str(self.cache / original.key),
-                card=self._card(),
-                evaluator=self.request.evaluator,
-                budget=self.request.budget,
-                min_cosine=self.request.constraints.min_cosine,
-                max_loss_points=self.request.constraints.max_loss_points,
+    def _keep_model(self, passes: tuple[ProgramPass, ...], folder: Path, made: Made, samples: Path) -> None:
+        key = self._model_key(passes)
+        if made.error:
+            self._making_failed[key] = made.error
+            return
+        shutil.copyfile(samples, folder / "samples.npz")
+        self._cache.keep(key, folder, made)
+        for note in made.facts.notes:
+            self._note(note)
+        for block in made.facts.blocks:
+            self._note(
+                f"{block['name']}: {block['kept']} of {block['channels']} channels stay, "
+                f"relative error {block['error']:.4f}"
             )
-            self.on_progress(begin, f"{each.candidate.name}: measuring")
-            folder = self.work / f"measure-{each.key[:12]}"
+
+    def _try(self, candidate: Candidate, begin: float) -> tuple[Trial, Figures | None]:
+        """Measure one candidate, or find it measured. Without figures, the trial has failed and says why."""
+        key = self._trial_key(candidate)
+        trial = Trial(name=candidate.name, key=key, recipe=_recipe(candidate))
+        end = begin + (1 - MAKING) / len(self._candidates)
+        self._on_progress(begin, f"{candidate.name}")
+        found = self._cache.find(key)
+        if found is None:
             try:
-                found = self._child(
-                    "fleet.optimizer.measure", request, folder, MeasureResult, begin, span, each.candidate.name
-                )
-            except SandboxError as problem:
-                if each is original:
+                found = self._measure(candidate, key, begin, end)
+            except Cancelled:
+                raise
+            except OptimizerError as problem:
+                if candidate.original:
                     raise
-                each.error = str(problem)
-                return
-            (out / "result.json").write_bytes(msgspec.json.encode(found))
-            self._keep(out, each.key)
-        else:
-            self.on_progress(begin, f"{each.candidate.name}: measured before")
-        self.log += [f"{each.candidate.name}: {note}" for note in found.notes]
-        each.figures, each.hopeless = found.figures, found.hopeless
+                trial.reason = f"It failed: {problem}."
+                return trial, None
+        result = msgspec.json.decode((found / "done.json").read_bytes(), type=MeasureResult)
+        trial.figures = {
+            name: value for name, value in msgspec.to_builtins(result.figures).items() if value is not None
+        }
+        trial.artifact = str(found)
+        for note in result.notes:
+            self._note(f"{candidate.name}: {note}")
+        if result.hopeless:
+            trial.verdict, trial.reason, trial.artifact = "lost", result.hopeless, None
+            return trial, None
+        return trial, result.figures
 
-    # --- Judging ---
+    def _measure(self, candidate: Candidate, key: str, begin: float, end: float) -> Path:
+        model_key = self._model_key(candidate.program)
+        if model_key in self._making_failed:
+            raise OptimizerError(self._making_failed[model_key])
+        minutes = (time.monotonic() - self._begun) / 60
+        if minutes > self._request.budget.minutes and not candidate.original:
+            raise OptimizerError(f"it was not tried, because the {self._request.budget.minutes:g} minutes were used up")
+        base = self._cache.find(model_key)
+        if base is None:
+            raise OptimizerError("its model was not made")
+        original = None if candidate.original else self._cache.find(self._trial_key(self._candidates[0]))
+        out = self._work / key[:16]
+        request = MeasureRequest(
+            base=str((base / "model.onnx").resolve()),
+            samples=str((base / "samples.npz").resolve()),
+            out=str(out),
+            passes=candidate.file,
+            original=None if original is None else str(original.resolve()),
+            card=self._card,
+            evaluator=self._request.evaluator,
+            budget=self._request.budget,
+            min_cosine=self._min_cosine,
+            max_loss_points=self._request.constraints.max_loss_points,
+        )
+        result = self._child("fleet.optimizer.measure", request, MeasureResult, begin, end, candidate.name)
+        return self._cache.keep(key, out, result)
 
-    def _judge(self, tried: Sequence[_Tried]) -> Outcome:
-        original = tried[0].figures
+    def _choose(self, trials: list[Trial], figures: list[Figures | None]) -> Outcome:
+        """Gates, objective, and a sentence for each trial."""
+        original = figures[0]
         if original is None:
-            raise OptimizerError(f"the original could not be measured: {tried[0].error}")
-        trials = {each.candidate.name: self._trial(each, each is tried[0]) for each in tried}
-        scores: dict[str, float] = {}
-        for each in tried:
-            trial = trials[each.candidate.name]
-            if trial.verdict == "passed" and each.figures is not None:
-                scores[trial.name] = trial.score = verdict.score(each.figures, original, self.limits)
-        winner = min(scores, key=lambda name: scores[name]) if scores else None
-        for each in tried:
-            trial = trials[each.candidate.name]
-            if trial.verdict != "passed" or winner is None or each.figures is None:
+            raise OptimizerError(f"nothing can be judged without the original: {trials[0].reason}")
+        limits = verdict.Limits.of(
+            self._request.constraints,
+            self._request.device_class,
+            self._request.recipe,
+            deadline_ms=self._deadline_ms,
+            episodes=self._episodes,
+            original_bytes=original.bytes,
+        )
+        for trial, measured in zip(trials, figures, strict=True):
+            if measured is None:
                 continue
-            if trial.name == winner:
-                trial.verdict = "won"
-                trial.reason = verdict.why_won(winner, scores, each.figures, original)
+            trial.reason = verdict.refusal(measured, limits, original=measured is original)
+            trial.verdict = "lost" if trial.reason else "passed"
+            if trial.reason:
+                trial.artifact = None
             else:
-                trial.reason = verdict.why_passed(trial.name, winner, scores, each.figures, original)
-        lost = sum(trial.verdict in ("lost", "failed") for trial in trials.values())
-        summary = (
-            f"{winner} won; {len(scores)} of {len(trials)} candidates passed, {lost} did not."
-            if winner
-            else f"Not even the original passes: {trials['original'].reason}"
-        )
+                trial.score = verdict.score(measured, original, limits)
+        place = verdict.best([trial.score for trial in trials])
+        winner = None if place is None else trials[place]
+        passed = sum(trial.score is not None for trial in trials)
+        for trial, measured in zip(trials, figures, strict=True):
+            if measured is None or trial.score is None or winner is None or winner.score is None:
+                continue
+            if trial is not winner:
+                words = verdict.why_passed(measured, original, limits, trial.score, winner.name, winner.score)
+            elif measured is original:
+                others = " ".join(f"{each.name}: {each.reason}" for each in trials[1:])
+                words = f"Nothing that was tried is better than the original, so it stays. {others}"
+            else:
+                words = verdict.why_won(measured, original, limits, trial.score, passed)
+            trial.reason = words[:1000]
+        return self._outcome(trials, winner)
+
+    def _outcome(self, trials: list[Trial], winner: Trial | None) -> Outcome:
+        words = f"{self._request.device_class.replace('_', ' ')} devices"
+        summary = f"Nothing passes the gates for {words}: {trials[0].reason}"
+        if winner is not None:
+            winner.verdict = "won"
+            summary = f"{winner.name} won for {words}. {winner.reason}"
+        for trial in trials:
+            self._note(f"{trial.name} {trial.verdict}: {trial.reason}")
+        self._on_progress(1.0, summary)
         return Outcome(
-            trials=list(trials.values()), winner=winner, summary=summary, lineage=self._lineage(), log=self.log
+            trials=trials,
+            winner=winner.name if winner else None,
+            summary=summary,
+            lineage=self._lineage,
+            log=self._log,
         )
 
-    def _trial(self, each: _Tried, original: bool) -> Trial:
-        trial = Trial(
-            name=each.candidate.name,
-            key=each.key,
-            recipe={
-                "original": original,
-                "program": msgspec.to_builtins(each.candidate.program),
-                "file": msgspec.to_builtins(each.candidate.file),
-                "wanted": msgspec.to_builtins(self.request.recipe),
-            },
+    def _trace(self) -> dict[str, Any]:
+        """Where a result comes from: what all keys of this search have in common."""
+        request, source = self._request, Path(self._request.source)
+        accepted = intake.accept(source, source.name)
+        if accepted.format != request.format:
+            raise OptimizerError(
+                f"the upload is a .{accepted.format} model, not the .{request.format} it was stored as"
+            )
+        return {
+            "input": accepted.digest,
+            "card": key_of({"card": request.card}) if request.card else "",
+            "evaluation": digest_of(request.evaluation),
+            "evaluator": request.evaluator or "",
+            "evaluator_source": evaluator_source(request.evaluator) if request.evaluator else "",
+            "tools": tools(),
+            "processor": processor(),
+            "seed": SEED,
+        }
+
+    def _model_key(self, passes: tuple[ProgramPass, ...]) -> str:
+        return key_of({**self._lineage, "processor": "", "kind": "model", "passes": passes})
+
+    def _trial_key(self, candidate: Candidate) -> str:
+        budget = self._request.budget
+        return key_of(
+            {
+                **self._lineage,
+                "kind": "trial",
+                "passes": [*candidate.program, *candidate.file],
+                "budget": [budget.episodes, budget.screen_episodes, budget.rounds],
+                "gates": [self._min_cosine, self._request.constraints.max_loss_points],
+            }
         )
-        if each.figures is None:
-            trial.reason = each.error
-            return trial
-        trial.figures = msgspec.to_builtins(each.figures)
-        trial.reason = each.hopeless or verdict.refusal(each.figures, self.limits, original=original)
-        trial.verdict = "lost" if trial.reason else "passed"
-        if trial.verdict == "passed":
-            trial.artifact = str(self.cache / each.key)
-        return trial
 
-    def _lineage(self) -> dict[str, Any]:
-        return {**self.context, "recipe": msgspec.to_builtins(self.request.recipe)}
+    @property
+    def _episodes(self) -> bool:
+        return bool(self._request.evaluator and self._card)
 
-    # --- Children and cache ---
+    @property
+    def _min_cosine(self) -> float:
+        return verdict.least_cosine(self._request.constraints, episodes=self._episodes)
 
     def _child(
-        self,
-        module: str,
-        request: msgspec.Struct,
-        folder: Path,
-        kind: type[T],
-        begin: float,
-        span: float,
-        name: str = "",
+        self, module: str, request: msgspec.Struct, kind: type[T], begin: float, end: float, name: str = ""
     ) -> T:
-        prefix = f"{name}: " if name else ""
+        """Run a confined child; its progress is that of this part of the search."""
+
+        def heard(share: float, text: str) -> None:
+            self._on_progress(begin + (end - begin) * share, f"{name}: {text}" if name else text)
+
+        limits = ChildLimits(wall_seconds=max(120.0, 60 * self._request.budget.minutes))
         finished = sandbox.run(
-            module,
-            request,
-            folder,
-            limits=ChildLimits(wall_seconds=max(60.0, 60 * self.request.budget.minutes)),
-            on_progress=lambda share, text: self.on_progress(begin + span * share, prefix + text),
-            cancelled=self.cancelled,
+            module, request, self._work / "child", limits=limits, on_progress=heard, cancelled=self._cancelled
         )
-        self.log += [note for note in finished.notes if note not in self.log]
-        return msgspec.convert(finished.result, kind)
-
-    def _card(self) -> str | None:
-        if self.request.card is None:
-            return None
-        path = self.work / "card.json"
-        if not path.exists():
-            path.write_bytes(self.request.card)
-        return str(path)
-
-    def _cached(self, key: str, kind: type[T], name: str) -> T | None:
+        for note in finished.notes:
+            self._note(note)
         try:
-            return msgspec.json.decode((self.cache / key / name).read_bytes(), type=kind)
-        except (FileNotFoundError, msgspec.DecodeError):
-            return None
+            return msgspec.convert(finished.result, kind)
+        except msgspec.ValidationError as problem:
+            raise SandboxError(f"it gave a result that is none: {problem}") from problem
 
-    def _keep(self, folder: Path, key: str) -> None:
-        """Into the cache by one rename: a folder that is there is whole. One that was made meanwhile is as good."""
-        try:
-            os.rename(folder, self.cache / key)
-        except OSError:
-            if not (self.cache / key).is_dir():
-                shutil.copytree(folder, self.cache / f".{key}-{os.getpid()}")
-                os.rename(self.cache / f".{key}-{os.getpid()}", self.cache / key)
+    def _note(self, text: str) -> None:
+        """One line of the log, once."""
+        if text not in self._log:
+            self._log.append(text)
 
 
-def _digest_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _hash(*parts: object) -> str:
-    return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
+def _recipe(candidate: Candidate) -> dict[str, Any]:
+    """What a trial did, by technique: `{"prune": {"share": 0.5, …}, "store": {"bits": 8}}`."""
+    if candidate.original:
+        return {"original": True}
+    steps = [msgspec.to_builtins(config) for config in (*candidate.program, *candidate.file)]
+    return {step.pop("pass"): step for step in steps}

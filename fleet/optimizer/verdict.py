@@ -1,44 +1,71 @@
 """Who may be released, who wins, and why: pure functions of what was measured."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.wire.hardware import GIB, DeviceClass
 from fleet.optimizer.contract import Constraints
 from fleet.optimizer.evaluation import Figures, loss_words
-from fleet.optimizer.objective import objective
+from fleet.optimizer.objective import DEFAULT, Weights, objective
+from fleet.optimizer.recipe import Goal, Recipe
 
-#: Memory of the largest device of a class.
-CLASS_MEMORY = {DeviceClass.EMBEDDED: 4 * GIB, DeviceClass.MOBILE: 16 * GIB, DeviceClass.EDGE_SERVER: 64 * GIB}
+#: Memory of the devices that a class is for; a model may take half of it, the rest is the device's own.
+CLASS_MEMORY = {DeviceClass.EMBEDDED: 4 * GIB, DeviceClass.MOBILE: 8 * GIB, DeviceClass.EDGE_SERVER: 16 * GIB}
+MODEL_SHARE = 0.5
 DEADLINE_MS = 100.0
-#: A ratio of latencies within this of 1 is no difference: two loads of one file differ by as much.
+#: Two sessions of one and the same file, timed in turn, differed by up to this much: slower is what is slower beyond.
 SAME_SPEED = 0.03
+#: Least mean cosine similarity. Alone it must say enough; beside episodes it only turns away the hopeless, because it
+#: does not tell what a policy can still do (0.993 lost 37 points once, and nothing another time).
+MIN_COSINE, MIN_COSINE_BESIDE_EPISODES = 0.99, 0.9
+WEIGHTS: dict[Goal, Weights] = {
+    "balanced": DEFAULT,
+    "realtime": Weights(latency=4.0, size=0.5),
+    "accuracy": Weights(latency=0.5, size=0.5),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The gates with every default filled in. Milliseconds, points, bytes."""
+    """The gates with every default filled in. Milliseconds, points, bytes; a size of 0 is no gate, the goal never is."""
 
     latency_ms: float
     loss_points: float
     cosine: float
     size: int
     memory: int
+    goal_size: int = 0
+    weights: Weights = DEFAULT
 
     @classmethod
-    def of(cls, asked: Constraints, device_class: DeviceClass, deadline_ms: float) -> "Limits":
+    def of(
+        cls,
+        asked: Constraints,
+        device_class: DeviceClass,
+        recipe: Recipe,
+        *,
+        deadline_ms: float,
+        episodes: bool,
+        original_bytes: int,
+    ) -> "Limits":
         return cls(
             latency_ms=asked.max_latency_ms or deadline_ms,
             loss_points=asked.max_loss_points,
-            cosine=asked.min_cosine,
+            cosine=least_cosine(asked, episodes=episodes),
             size=asked.max_bytes,
-            memory=asked.max_memory_bytes or CLASS_MEMORY[device_class],
+            memory=asked.max_memory_bytes or round(MODEL_SHARE * CLASS_MEMORY[device_class]),
+            goal_size=round((1 - recipe.compression) * original_bytes),
+            weights=WEIGHTS[recipe.goal],
         )
 
 
+def least_cosine(asked: Constraints, *, episodes: bool) -> float:
+    return asked.min_cosine or (MIN_COSINE_BESIDE_EPISODES if episodes else MIN_COSINE)
+
+
 def slower(mine: Figures) -> bool:
-    """Slower than the original beyond noise: its whole interval is, and by more than two loads of one file differ."""
-    return mine.ratio_low > 1 and mine.ratio_p50 > 1 + SAME_SPEED
+    """Slower than the original beyond noise: the whole interval lies above what two sessions of one file differ."""
+    return mine.ratio_low > 1 + SAME_SPEED
 
 
 def less_faithful(mine: Figures) -> bool:
@@ -52,59 +79,71 @@ def refusal(mine: Figures, limits: Limits, *, original: bool = False) -> str:
     """Why it must not be released, with the figure that decides; empty when it may."""
     if not mine.finite:
         return "It answered with NaN or infinity on the evaluation set."
+    if not original and mine.cosine < limits.cosine:
+        return f"Its outputs have a mean cosine similarity of {mine.cosine:.4f}; at least {limits.cosine:g} is needed."
+    if not original and mine.loss_points is not None and mine.loss_points > limits.loss_points:
+        return f"It lost {loss_words(mine)}; {limits.loss_points:g} points are allowed."
+    if not original and slower(mine) and less_faithful(mine):
+        return (
+            f"It is both slower than the original ({mine.ratio_p50:.2f} times its latency, 95 % interval "
+            f"{mine.ratio_low:.2f} to {mine.ratio_high:.2f}) and less faithful ({_fidelity(mine)}); "
+            "such a variant is never released."
+        )
     if mine.p95_ms > limits.latency_ms:
         return f"A decision takes {mine.p95_ms:.1f} ms (95th percentile); {limits.latency_ms:g} ms are allowed."
     if mine.memory_bytes > limits.memory:
         return f"It needs {_mib(mine.memory_bytes)} of memory; {_mib(limits.memory)} are allowed."
     if limits.size and mine.bytes > limits.size:
         return f"It has {mine.bytes:,} bytes; {limits.size:,} are allowed."
-    if original:
-        return ""
-    if mine.cosine < limits.cosine:
-        return f"Its outputs have a mean cosine similarity of {mine.cosine:.4f}; at least {limits.cosine:g} is needed."
-    if mine.loss_points is not None and mine.loss_points > limits.loss_points:
-        return f"It lost {loss_words(mine)}; {limits.loss_points:g} points are allowed."
-    if slower(mine) and less_faithful(mine):
-        return (
-            f"It is both slower than the original ({mine.ratio_p50:.2f} times its latency, interleaved) and less "
-            f"faithful ({_fidelity(mine)}); such a variant is never released."
-        )
     return ""
 
 
 def score(mine: Figures, original: Figures, limits: Limits) -> float:
-    """The objective, with the original's bytes as the limit of size."""
+    """The objective, with the original's bytes as the scale of size.
+
+    The latency is the original's times the ratio: both were timed in turn, while milliseconds of two trials are of two
+    moments of a busy machine.
+    """
     return objective(
-        latency_ms=mine.p50_ms,
+        latency_ms=original.p50_ms * mine.ratio_p50,
         latency_limit_ms=limits.latency_ms,
         size=mine.bytes,
-        size_limit=original.bytes,
+        size_limit=limits.size or original.bytes,
         memory=mine.memory_bytes,
         memory_limit=limits.memory,
+        weights=limits.weights,
     )
 
 
-def why_won(name: str, scores: Mapping[str, float], mine: Figures, original: Figures) -> str:
-    """The winner's sentence."""
-    if name == "original":
-        return "Nothing that was tried is better than the original, so the original is the variant."
-    return (
-        f"The least objective, {scores[name]:.3f}, of {len(scores)} that passed: "
+def best(scores: Sequence[float | None]) -> int | None:
+    """The place of the least score; of two that are equal the earlier, which changed less."""
+    passed = [(value, place) for place, value in enumerate(scores) if value is not None]
+    return min(passed)[1] if passed else None
+
+
+def why_won(mine: Figures, original: Figures, limits: Limits, score: float, passed: int) -> str:
+    """The sentence of a winner that is not the original."""
+    return f"The least objective, {score:.3f}, of {passed} that passed: {_beside(mine, original, limits)}"
+
+
+def why_passed(mine: Figures, original: Figures, limits: Limits, score: float, winner: str, least: float) -> str:
+    """The sentence of one that may be released and did not win."""
+    lesser = f"It passed, but {winner} has the lesser objective ({least:.3f} against {score:.3f})"
+    return f"{lesser}." if mine is original else f"{lesser}: {_beside(mine, original, limits)}"
+
+
+def _beside(mine: Figures, original: Figures, limits: Limits) -> str:
+    words = (
         f"{original.bytes / mine.bytes:.2f} times smaller than the original, {mine.ratio_p50:.2f} times its latency, "
         f"{_fidelity(mine)}."
     )
-
-
-def why_passed(name: str, winner: str, scores: Mapping[str, float], mine: Figures, original: Figures) -> str:
-    """The sentence of one that may be released and did not win."""
-    lesser = f"It passed, but {winner} has the lesser objective ({scores[winner]:.3f} against {scores[name]:.3f})"
-    if name == "original":
-        return f"{lesser}."
-    return (
-        f"{lesser}: "
-        f"this one is {original.bytes / mine.bytes:.2f} times smaller than the original, "
-        f"{mine.ratio_p50:.2f} times its latency, {_fidelity(mine)}."
-    )
+    if mine.bytes > limits.goal_size:
+        words += f" The recipe's goal of {limits.goal_size:,} bytes was not reached."
+    if mine.loss_high is not None and mine.loss_high > limits.loss_points:
+        words += (
+            f" Within the noise of {mine.episodes} episodes it could lose more than the {limits.loss_points:g} allowed."
+        )
+    return words
 
 
 def _fidelity(mine: Figures) -> str:

@@ -4,8 +4,9 @@ One-shot pruning destroys a policy (30 to 50 % of the channels, any kind: 66 to 
 next layer still counts on what is gone. Here channels go one after the other, each time the one whose loss the others
 can make up for best, and the second linear is solved anew by least squares on what really flows through the block.
 That is the optimal brain surgeon (Hassibi & Stork, NIPS 1993) on whole columns, with the Gram matrix of the activations
-as Hessian. Measured on the demonstration's policy, 1,000 paired episodes: half of all channels cut loses 0.0 ± 0.2
-points, three quarters 0.0 ± 0.5, seven eighths 4.5 ± 0.8, without any training.
+as Hessian. Measured on the demonstration's policy without any training, 2,000 paired episodes: half of all channels cut
+loses 0.5 ± 0.3 points (± standard error), three quarters 0.1 to 1.2 ± 0.4, seven eighths 3.0 to 4.2 ± 0.6. It wants
+samples: judged on 512 instead of 1,024, three quarters cut lose 1.8 ± 0.5.
 """
 
 from typing import TYPE_CHECKING, Annotated
@@ -38,7 +39,7 @@ class Prune(msgspec.Struct, frozen=True, tag_field="pass", tag="prune"):
     """Cut `share` of each block's hidden channels, judged on `samples` samples."""
 
     share: Annotated[float, msgspec.Meta(gt=0, lt=1)]
-    samples: Annotated[int, msgspec.Meta(ge=1)] = 512
+    samples: Annotated[int, msgspec.Meta(ge=1)] = 1024
 
 
 def prune(config: Prune, bench: "Workbench") -> None:
