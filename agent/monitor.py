@@ -57,12 +57,12 @@ class Monitor:
             temperature=usage.temperature,
             power=round(usage.power, 3),
             power_source=usage.power_source,
-            energy_per_action=joules_per_action(usage.power, usage.agent_share, interval, window.decisions),
+            energy_per_action=_rounded(joules_per_action(usage.power, usage.agent_share, interval, window.decisions)),
             agent_memory=usage.agent_memory,
             interval=round(interval, 3),
             decisions=window.decisions,
-            latency_p50=window.percentile(0.5),
-            latency_p95=window.percentile(0.95),
+            latency_p50=_rounded(window.percentile(0.5)),
+            latency_p95=_rounded(window.percentile(0.95)),
             stages=_stages(window),
             errors=window.errors,
             not_finite=window.not_finite,
@@ -85,4 +85,14 @@ def _stages(window: Window) -> Stages | None:
     if not window.decisions:
         return None
     means = window.stages
-    return Stages(queue=means.queue, preprocess=means.preprocess, compute=means.compute, postprocess=means.postprocess)
+    return Stages(
+        queue=round(means.queue, 4),
+        preprocess=round(means.preprocess, 4),
+        compute=round(means.compute, 4),
+        postprocess=round(means.postprocess, 4),
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    """Digits that mean nothing cost bytes, in every sample of every device."""
+    return None if value is None else round(value, 4)
