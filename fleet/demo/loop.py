@@ -133,13 +133,14 @@ class Loop:
                 "why": winner["reason"],
                 "bytes": measured["bytes"],
                 "times_smaller": round(smaller, 2),
-                "success": measured.get("success"),
-                "loss_points": measured.get("loss_points"),
-                "loss_interval": [measured.get("loss_low"), measured.get("loss_high")],
-                "p50_ms": measured.get("p50_ms"),
+                "success": _short(measured.get("success")),
+                "loss_points": _short(measured.get("loss_points")),
+                "loss_interval": [_short(measured.get("loss_low")), _short(measured.get("loss_high"))],
+                "p50_ms": _short(measured.get("p50_ms")),
+                "times_the_originals_latency": _short(measured.get("ratio_p50")),
                 "losers": {trial["name"]: trial["reason"] for trial in mine if trial is not winner},
             }
-            figures["original_success"] = original["figures"].get("success")
+            figures["original_success"] = _short(original["figures"].get("success"))
             figures["original_bytes"] = original["figures"]["bytes"]
             figures["episodes"] = measured.get("episodes")
         figures["best_times_smaller"] = round(best, 2)
@@ -227,9 +228,14 @@ class Loop:
                 return now if now["state"] not in ("queued", "running") else None
 
             done = wait_for("the re-optimization", ended, seconds)
-            step.figures |= {"device": device["name"], "state": done["state"], **done["result"]}
+            step.figures |= {"device": device["name"], "state": done["state"]}
             if done["state"] != "succeeded":
                 raise AssertionError(done["reason"])
+            step.figures["winner"] = done["result"]["winner"]
+            for row in done["result"]["candidates"]:
+                step.figures[row["name"]] = {
+                    key: _short(row.get(key)) for key in ("p50_ms", "p95_ms", "bytes", "score")
+                }
             winner = done["result"]["winner_manifest"]
             wait_for(
                 "the winner on the device",
@@ -247,9 +253,9 @@ class Loop:
         for step in self.steps:
             flat = {k: v for k, v in step.figures.items() if not isinstance(v, dict)}
             lines.append(f"{step.step:<14}{'ok' if step.passed else 'FAILED':<8}{step.seconds:>8}  {_words(flat)}")
-            for name in CLASSES:
-                if isinstance(step.figures.get(name), dict):
-                    lines += _class_lines(name, step.figures[name])
+            for name, figures in step.figures.items():
+                if isinstance(figures, dict):
+                    lines += _class_lines(name, figures) if name in CLASSES else [f"    {name}: {_words(figures)}"]
         return "\n".join(lines)
 
 
@@ -261,6 +267,10 @@ def _class_lines(name: str, figures: dict[str, Any]) -> list[str]:
         f"success {figures['success']}, loss {figures['loss_points']} points{interval}, p50 {figures['p50_ms']} ms"
     )
     return [head, f"        {figures['why']}", *(f"        {who}: {why}" for who, why in figures["losers"].items())]
+
+
+def _short(value: float | None) -> float | None:
+    return value if value is None else round(value, 3)
 
 
 def _words(figures: dict[str, Any]) -> str:
