@@ -106,10 +106,6 @@ class Store:
         """The part was just written under its digest."""
         self._checked.add(part.digest)
 
-    def forget_checks(self) -> None:
-        """Compute digests again at the next look."""
-        self._checked.clear()
-
     def holdings(self) -> dict[str, tuple[Path, int]]:
         """Where installed artifacts hold parts: digest → file and offset. What lies there may be damaged."""
         found: dict[str, tuple[Path, int]] = {}

@@ -28,8 +28,8 @@ from agent.wire.messages import EnrollReply, EnrollRequest
 log = logging.getLogger(__name__)
 
 FILE = "identity.json"
-#: Seconds between questions, first and longest, after each kind of answer ("" is none).
-PATIENCE = {"": (2.0, 60.0), "pending": (5.0, 60.0), "rejected": (60.0, 900.0)}
+#: Seconds until the next question, first and longest, after each kind of answer.
+PATIENCE = {"none": (2.0, 60.0), "pending": (5.0, 60.0), "other": (60.0, 900.0)}
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,22 +120,23 @@ class Enrollment:
         return enrolled
 
     def _ask(self, stop: threading.Event) -> str:
-        last, attempt = "", 0
+        """The device id, once there is one; empty when stopped."""
+        asked, told = 0, None
         while not stop.is_set():
             if self._connection.publish(self._topic, self._body) is None:
                 self._connected.clear()
                 _wait(stop, self._connected, 60.0)
                 continue
-            reply = self._answer(stop, delay(attempt, *PATIENCE[last]))
-            if reply is None:
-                attempt += 1
-                continue
-            if reply.status == "accepted" and topics.SAFE_ID.match(reply.device_id):
-                return reply.device_id
-            if reply.status != last:
-                attempt = 0
-                log.warning("enrollment is %s%s", reply.status, f": {reply.reason}" if reply.reason else "")
-            last = "" if reply.status == "accepted" else reply.status
+            reply = self._answer(stop, delay(asked, *PATIENCE["none"]))
+            asked += 1
+            while reply is not None:
+                if reply.status == "accepted" and topics.SAFE_ID.match(reply.device_id):
+                    return reply.device_id
+                if reply != told:
+                    asked, told = 0, reply
+                    log.warning("enrollment is %s%s", reply.status, f": {reply.reason}" if reply.reason else "")
+                # A person may let it in at any time: the next answer can come without a question.
+                reply = self._answer(stop, delay(asked, *PATIENCE["pending" if reply.status == "pending" else "other"]))
         return ""
 
     def _answer(self, stop: threading.Event, seconds: float) -> EnrollReply | None:

@@ -77,7 +77,7 @@ class TelemetryThread(threading.Thread):
     def _send(self, seconds: float) -> bool:
         """Bring the oldest batch forward; False when there is nothing to do now. Takes at most `seconds`."""
         if self._under_way is None:
-            batch = self._queue.peek() if self._connection.connected else None
+            batch = self._queue.peek() if len(self._queue) and self._connection.connected else None
             if batch is None:
                 return False
             delivery = self._connection.publish(self._topic, codec.encode(batch.telemetry))

@@ -6,6 +6,7 @@ import pytest
 
 from agent import config
 from agent.config import ConfigError, Declared, Server
+from tests.agent.support import ROOT
 
 SERVER = {"EDGE_AGENT_SERVER": "mqtt://broker.local"}
 
@@ -130,6 +131,14 @@ def test_a_wrong_token_is_not_shown():
 def test_a_wrong_file_says_where(file, text, words):
     with pytest.raises(ConfigError, match=words):
         load(file=file(text))
+
+
+def test_every_setting_is_described():
+    text = (ROOT / "agent/README.md").read_text()
+    for option in config.OPTIONS:
+        table, _, key = option.key.rpartition(".")
+        words = [key, "EDGE_AGENT_DECLARED_…"] if table else [option.key, option.flag, option.variable]
+        assert all(f"`{word}`" in text for word in words), option.key
 
 
 def test_without_a_server_it_says_how_to_give_one():

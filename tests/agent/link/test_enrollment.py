@@ -1,7 +1,9 @@
 """The first boot, over a real broker."""
 
+import itertools
 import json
 import threading
+import time
 
 import pytest
 
@@ -9,6 +11,7 @@ from agent import config
 from agent.config import ConfigError, Server, Settings
 from agent.link import enrollment
 from agent.link.enrollment import Enrollment
+from agent.wire import codec, topics
 from agent.wire.hardware import GIB, Hardware
 from agent.wire.messages import EnrollReply
 from tests.agent.support import TOKEN
@@ -20,7 +23,7 @@ HARDWARE = Hardware(cores=4, memory_bytes=4 * GIB, storage_bytes=32 * GIB)
 @pytest.fixture
 def quick(monkeypatch):
     """Ask again after moments, not minutes."""
-    monkeypatch.setattr(enrollment, "PATIENCE", {"": (0.2, 0.2), "pending": (0.2, 0.2), "rejected": (0.4, 0.4)})
+    monkeypatch.setattr(enrollment, "PATIENCE", {"none": (0.2, 0.2), "pending": (0.2, 0.2), "other": (0.2, 0.2)})
 
 
 @pytest.fixture
@@ -71,6 +74,30 @@ def test_it_waits_until_a_person_lets_it_in(settings, server, quick):
 
     assert boot.done().device_id == "d-7"
     assert len({(nonce, request.secret) for nonce, request in server.enrollments}) == 1
+
+
+@pytest.mark.parametrize("status", ["pending", "rejected"])
+def test_an_answer_is_not_followed_by_the_next_question_at_once(settings, server, monkeypatch, status):
+    monkeypatch.setattr(enrollment, "PATIENCE", {"none": (0.4, 0.4), "pending": (0.4, 0.4), "other": (0.4, 0.4)})
+    asked = []
+    server.answer_enrollment = lambda _: (asked.append(time.monotonic()), EnrollReply(status=status))[1]
+    boot = Boot(settings)
+    wait_for("five questions", lambda: len(asked) >= 5)
+    boot.stop.set()
+    boot.done()
+
+    assert all(later - earlier > 0.15 for earlier, later in itertools.pairwise(asked))
+
+
+def test_it_hears_at_once_that_a_person_let_it_in(settings, server):
+    server.answer_enrollment = lambda _: EnrollReply(status="pending")
+    boot = Boot(settings)  # with its usual patience, the next question would come after seconds
+    wait_for("a question", lambda: server.enrollments)
+    reply = codec.encode(EnrollReply(status="accepted", device_id="d-7"))
+    server.publish(topics.enroll_reply(server.enrollments[0][0]), reply)
+
+    assert boot.done().device_id == "d-7"
+    assert len(server.enrollments) == 1
 
 
 def test_turned_away_it_says_why_and_asks_again(settings, server, quick, caplog):
