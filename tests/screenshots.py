@@ -37,6 +37,47 @@ PAGES = {
     "people": ("/people", "h1"),
     "missing": ("/nothing/here", ".empty"),
 }
+LIVE = ".live[data-state=live]"
+#: The same, after somebody did something there: (what, where, with what).
+SCENES = {
+    "scene-palette": (
+        "/",
+        LIVE,
+        [("press", "body", "Control+k"), ("fill", "#palette input", "arm-00"), ("see", "#palette [data-url]", "")],
+    ),
+    "scene-bulk": (
+        "/devices",
+        LIVE,
+        [("check", "tbody tr:nth-child(2) input", ""), ("check", "tbody tr:nth-child(3) input", "")],
+    ),
+    "scene-rename": ("/devices/d-00000000", "[data-series][data-drawn]", [("click", "[data-open='#rename']", "")]),
+    "scene-settings": ("/devices/d-00000000", "[data-series][data-drawn]", [("click", "[data-open='#config']", "")]),
+    "scene-retire": ("/devices/d-00000000", "[data-series][data-drawn]", [("click", "[data-open='#retire']", "")]),
+    "scene-cancel": ("/rollouts/2", LIVE, [("click", ".actions .danger", "")]),
+    "scene-optimize": ("/models/tabletop/2", LIVE, [("click", "[data-open='#optimize']", "")]),
+    "scene-release": ("/models/tabletop/2", LIVE, [("click", "[data-open='#release']", "")]),
+    "scene-token": (
+        "/enrollment",
+        LIVE,
+        [("fill", "[name=name]", "benches"), ("click", "text=Make a token", ""), ("see", "#enroll-command", "")],
+    ),
+    "scene-password": (
+        "/account",
+        "h1",
+        [
+            ("fill", "[name=password-old_password]", "x"),
+            ("fill", "[name=password-new_password1]", "x"),
+            ("fill", "[name=password-new_password2]", "y"),
+            ("click", "text=Change password", ""),
+            ("see", ".err", ""),
+        ],
+    ),
+    "scene-person": (
+        "/people",
+        "h1",
+        [("fill", "[name=username]", "viewer-person"), ("click", "button:text-is('Add')", ""), ("see", ".err", "")],
+    ),
+}
 EMPTY = ("overview", "devices", "groups", "enrollment", "models", "rollouts", "rollout-new-empty", "jobs", "events")
 EMPTY_PAGES = {**PAGES, "rollout-new-empty": ("/rollouts/new", "h1")}
 
@@ -63,7 +104,7 @@ class Walk:
         page.click("button[type=submit]")
         page.wait_for_selector("h1")
         for name in names:
-            self._one(page, name, *pages[name], f"{name}{suffix}-{size}-{theme}")
+            self._one(page, name, *pages[name][:2], f"{name}{suffix}-{size}-{theme}")
         context.close()
 
     def _one(self, page, name: str, path: str, ready: str, picture: str) -> None:
@@ -80,7 +121,14 @@ class Walk:
             scrolls = page.evaluate("document.body.scrollWidth - document.documentElement.clientWidth")
         if scrolls > 0:
             self.problems.append(f"{picture}: the page scrolls sideways by {scrolls} pixels")
-        page.screenshot(path=self.out / f"{picture}.png", full_page=True)
+        for what, where, how in SCENES.get(name, ("", "", []))[2]:
+            if what == "see":
+                page.wait_for_selector(where)
+            elif how:
+                getattr(page, what)(where, how)
+            else:
+                getattr(page, what)(where)
+        page.screenshot(path=self.out / f"{picture}.png", full_page=name not in SCENES)
 
     def _listen(self, page) -> None:
         self.here = "login"
@@ -89,7 +137,8 @@ class Walk:
         page.on("requestfailed", lambda request: self._failed(request))
 
     def _said(self, message) -> None:
-        expected = "404" in message.text and self.here.startswith("missing")
+        # An address that does not exist, and a form that comes back with its errors.
+        expected = ("404" in message.text and self.here.startswith("missing")) or "422" in message.text
         if message.type in ("error", "warning") and not expected:
             self.problems.append(
                 f"{self.here}: console {message.type}: {message.text} {message.location.get('url', '')}"
@@ -109,6 +158,7 @@ def _database(folder: Path, devices: int) -> None:
     from tests.fleet.dashboard.support import SampleFleet, people
 
     call_command("migrate", verbosity=0)
+    call_command("collectstatic", interactive=False, ignore_patterns=["datasets", "templates"], verbosity=0)
     cast = people()
     if devices:
         SampleFleet(devices, hours=24).fill(cast[Role.OPERATOR])
@@ -121,8 +171,8 @@ def walk(out: Path, names: list[str], devices: int) -> list[str]:
 
     folder = Path(os.environ["EDGEFLEET_DATA"])
     _database(folder, devices)
-    pages = PAGES if devices else EMPTY_PAGES
-    possible = list(PAGES) if devices else EMPTY
+    pages = {**PAGES, **SCENES} if devices else EMPTY_PAGES
+    possible = list(pages) if devices else EMPTY
     names = [name for name in (names or possible) if name in possible]
     # Playwright's own loop runs in this thread, and Django would take its queries for queries of a coroutine.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"

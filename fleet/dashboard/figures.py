@@ -101,13 +101,6 @@ def change(now: Number | None, before: Number | None) -> Figure:
     return Figure(f"{sign}{abs(moved):.0f}", "%")
 
 
-def times(now: Number | None, before: Number | None) -> str:
-    """`1.8×`: how many times smaller `now` is than `before`; empty when not known."""
-    if not now or before is None:
-        return ""
-    return f"{before / now:.1f}×"
-
-
 def points(value: Number | None) -> Figure:
     """A difference of percentages, signed."""
     if value is None:

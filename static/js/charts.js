@@ -1,4 +1,4 @@
-/* Draws Plotly figures in the page's own colours. A string "var(--token)" in a figure becomes the token's value, and
+/* Draws Plotly figures in the page's own colours. A string "var(--…)" in a figure becomes that token's value, and
    everything is drawn again when the theme changes. Other scripts call chart(element, figure); a figure that the server
    wrote stands in <script type="application/json" id="ID"> and is drawn into <figure data-chart="ID">. */
 (function () {

@@ -99,7 +99,7 @@ class OptimizeForm(Form):
         required=False,
         min_value=0,
         max_value=100,
-        label="Success that may be lost, points",
+        label="Success loss limit, points",
         help_text="A candidate that loses more is not chosen. Empty: the usual limit.",
     )
 

@@ -1,18 +1,16 @@
 """Tags and filters of the pages. Everything made here is escaped by format_html; nothing is marked safe by hand."""
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from django import template
 from django.forms import BoundField
 from django.templatetags.static import static
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from fleet.dashboard import figures
-from fleet.dashboard.scale import ruler
 from fleet.dashboard.words import CLASS_LABELS, Word, word
 
 register = template.Library()
@@ -24,7 +22,6 @@ register.filter("percent", figures.percent)
 register.filter("celsius", figures.celsius)
 register.filter("watts", figures.watts)
 register.filter("duration", figures.duration)
-register.filter("points", figures.points)
 register.filter("digits", figures.digits)
 
 
@@ -120,40 +117,6 @@ def live_at(context: template.Context, part: str, topics: str, name: str, every:
     return _live(part, topics, every, request.get_full_path() if request.method == "GET" else reverse(name))
 
 
-@register.simple_tag
-def bar(parts: Iterable[tuple[str, float]], label: str, classes: str = "") -> SafeString:
-    """A stacked bar. parts: (fill, share from 0 to 1) from left to right; nothing is drawn beyond the whole."""
-    rects, left = [], 0.0
-    for fill, part in parts:
-        width = min(max(part, 0.0), 1.0 - left)
-        if width > 0:
-            rects.append((f"{left * 100:.3f}", f"{width * 100:.3f}", fill))
-        left += width
-    drawn = format_html_join("", '<rect x="{}%" y="0" width="{}%" class="f-{}"/>', rects)
-    return format_html('<svg class="bar {}" role="img" aria-label="{}">{}</svg>', classes, label, drawn)
-
-
-@register.simple_tag
-def progress(share: float | None, label: str = "", fill: str = "accent", classes: str = "") -> SafeString:
-    whole = min(max(share or 0.0, 0.0), 1.0)
-    return bar([(fill, whole)], label or f"{whole:.0%}", classes)
-
-
-@register.simple_tag
-def cellbar(value: float | None, limit: float) -> SafeString:
-    """A measure of a table row against its limit; the tick stands at the limit, the bar ends at 1.25 times of it."""
-    if value is None:
-        return SafeString("")
-    share = min(value / (limit * 1.25), 1.0)
-    fill = "bad" if value > limit else "warn" if value > limit * 0.9 else "accent"
-    return format_html(
-        '<svg class="cellbar" aria-hidden="true"><rect class="bg" width="100%" height="6" rx="1"/>'
-        '<rect class="f-{}" width="{}%" height="6" rx="1"/><rect class="tick" x="80%" width="1" height="6"/></svg>',
-        fill,
-        f"{share * 100:.1f}",
-    )
-
-
 @register.inclusion_tag("parts/field.html")
 def field(bound: BoundField, classes: str = "") -> dict[str, object]:
     """A form field with label, hint and error, tied together for screen readers."""
@@ -201,46 +164,6 @@ def url_with(here, **changes) -> str:
     return here.url(**changes)
 
 
-@register.filter
-def pretty(value: object) -> str:
-    """JSON for people, for what has no page of its own."""
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, default=str)
-
-
-@register.inclusion_tag("parts/scale.html")
-def scale(limit: float, limit_label: str, *bars: float | None, **labels: str) -> dict[str, object]:
-    """Measures in ms against a limit: `{% scale 100 "promise" mean p95 one="mean" two="p95" %}`."""
-    names = [labels.get("one", ""), labels.get("two", "")]
-    known = [(name, value) for name, value in zip(names, bars, strict=False) if value is not None]
-    measured = ruler(limit, [value for _, value in known])
-    drawn = [
-        {
-            "label": name,
-            "y": 26 + number * 40,
-            "width": measured.percent(value),
-            "value": figures.milliseconds(value),
-            "fill": "bad" if value > limit else "accent",
-        }
-        for number, (name, value) in enumerate(known)
-    ]
-    return {
-        "ruler": measured,
-        "bars": drawn,
-        "limit_label": limit_label,
-        "bottom": 20 + len(drawn) * 40,
-        "height": 44 + len(drawn) * 40,
-        "label": "; ".join(f"{bar['label']} {bar['value']}" for bar in drawn) + f"; limit {limit:g} ms",
-    }
-
-
-@register.simple_tag
-def stage_bar(budget) -> SafeString:
-    """The mean decision of a device, cut into its stages."""
-    parts = [(stage.fill, stage.milliseconds / budget.total if budget.total else 0.0) for stage in budget.stages]
-    said = ", ".join(f"{stage.name} {figures.milliseconds(stage.milliseconds)}" for stage in budget.stages)
-    return bar(parts, said, "lg")
-
-
 @register.simple_tag
 def share_of(part: float | None, whole: float | None) -> figures.Figure:
     return figures.percent(figures.share(part, whole), 0)
@@ -250,33 +173,6 @@ def share_of(part: float | None, whole: float | None) -> figures.Figure:
 def topic(kind: str, key: object) -> str:
     """What a change of one thing is announced as: `version:3`."""
     return f"{kind}:{key}"
-
-
-@register.simple_tag
-def success_interval(measured, axis: tuple[float, float]) -> SafeString | str:
-    """Task success with its interval and its number of episodes, in words and drawn on `axis` (shares from, to)."""
-    if measured is None or measured.success is None:
-        return figures.NOT_REPORTED
-    words = format_html("<b>{}</b>", figures.percent(measured.success))
-    if measured.low is None or measured.high is None:
-        return format_html('{} <small class="faint">{} episodes</small>', words, figures.count(measured.episodes))
-    return format_html(
-        '{} <small class="faint">{}–{}, n = {}</small><svg class="ci" role="img" aria-label="between {} and {}">'
-        '<line class="ax" x1="0" x2="100%" y1="6" y2="6"/><line class="rg" x1="{}%" x2="{}%" y1="6" y2="6"/>'
-        '<circle cx="{}%" cy="6" r="3.5"/></svg>',
-        words,
-        figures.percent(measured.low).value,
-        figures.percent(measured.high).value,
-        figures.count(measured.episodes),
-        figures.percent(measured.low),
-        figures.percent(measured.high),
-        *(_on_axis(share, axis) for share in (measured.low, measured.high, measured.success)),
-    )
-
-
-def _on_axis(share: float, axis: tuple[float, float]) -> str:
-    low, high = axis
-    return f"{min(max((share - low) / (high - low or 1.0) * 100, 0), 100):.1f}"
 
 
 @register.simple_tag
@@ -301,12 +197,6 @@ def item(mapping: Mapping[str, object], key: str) -> object:
     return mapping[key]
 
 
-@register.simple_tag
-def share_bar(part: int, whole: int, fill: str = "pending") -> SafeString:
-    share = figures.share(part, whole) or 0.0
-    return bar([(fill, share)], f"{share:.0%}", "thin")
-
-
 @register.filter
 def humanized(key: str) -> str:
     return key.replace("_", " ")
@@ -315,10 +205,3 @@ def humanized(key: str) -> str:
 @register.filter
 def minus(value: int, other: int) -> int:
     return value - other
-
-
-@register.simple_tag
-def spread_bar(lines) -> SafeString:
-    """How many devices run which version, as one bar."""
-    said = ", ".join(f"{line.model or 'other'} {line.share:.0%}" for line in lines)
-    return bar([(line.fill, line.share) for line in lines], said, "lg")

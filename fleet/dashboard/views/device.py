@@ -42,7 +42,8 @@ def _device(device_id: str) -> Device:
 
 
 def _config_form(device: Device) -> ConfigForm:
-    return ConfigForm(initial=msgspec.to_builtins(msgspec.convert(device.config, Config, strict=False)))
+    wanted = msgspec.convert(device.config, Config, strict=False)
+    return ConfigForm(initial={name: getattr(wanted, name) for name in Config.__struct_fields__})
 
 
 @require_GET

@@ -211,6 +211,12 @@ def test_without_scripts_a_bad_form_is_a_page_of_its_own(operating, device):
     assert 'value="0"' in answer.text
 
 
+def test_the_settings_form_shows_what_the_device_is_told_now(operating, device, operator):
+    assert 'name="telemetry_interval" value="5' in operating.get(f"/devices/{device.pk}").text, "the default"
+    services.set_config(device, {"watch_seconds": 7}, operator)
+    assert 'name="watch_seconds" value="7' in operating.get(f"/devices/{device.pk}").text
+
+
 def test_settings_are_sent_to_the_device(operating, device):
     given = {"telemetry_interval": "20", "watch_seconds": "30", "mode": "slim", "device_class": "mobile"}
     assert operating.post(f"/devices/{device.pk}/config", given).status_code == 302

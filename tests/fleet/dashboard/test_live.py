@@ -262,10 +262,11 @@ def test_pages_that_go_away_leave_nothing_behind(cookies, server):
     watched = psutil.Process(server.process.pid)
     files, memory = watched.num_fds(), watched.memory_info().rss
     visit(60)
+    # A connection to the database is three files, and some may be open at any moment; a leak would be 60 and more.
     deadline = time.monotonic() + 5
-    while watched.num_fds() > files + 3 and time.monotonic() < deadline:
+    while watched.num_fds() > files + 12 and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert watched.num_fds() <= files + 3
+    assert watched.num_fds() <= files + 12
     assert watched.memory_info().rss < memory + 20e6
 
 
