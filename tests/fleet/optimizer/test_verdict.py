@@ -1,5 +1,7 @@
 """The gates, the rule that is never broken, and the sentences that people read."""
 
+import dataclasses
+
 import msgspec
 import pytest
 
@@ -7,8 +9,16 @@ from agent.wire.hardware import DeviceClass
 from fleet.optimizer import verdict
 from fleet.optimizer.contract import Constraints
 from fleet.optimizer.evaluation import Figures
+from fleet.optimizer.recipe import recipe_for
 
-LIMITS = verdict.Limits.of(Constraints(max_loss_points=2.0), DeviceClass.EMBEDDED, deadline_ms=100)
+LIMITS = verdict.Limits.of(
+    Constraints(max_loss_points=2.0),
+    DeviceClass.EMBEDDED,
+    recipe_for(DeviceClass.EMBEDDED),
+    deadline_ms=100,
+    episodes=True,
+    original_bytes=4_000_000,
+)
 ORIGINAL = Figures(bytes=4_000_000, p50_ms=2.0, p95_ms=3.0, success=0.97, episodes=300)
 GOOD = Figures(
     bytes=1_000_000,
@@ -38,7 +48,8 @@ def test_what_is_smaller_faster_and_does_its_job_may_be_released():
     [
         (but(finite=False), "NaN or infinity"),
         (but(p95_ms=120.0), "120.0 ms"),
-        (but(memory_bytes=5 * 2**30), "5,120 MiB of memory; 4,096 MiB are allowed"),
+        (but(memory_bytes=3 * 2**30), "3,072 MiB of memory; 2,048 MiB are allowed"),
+        (but(cosine=0.8), "cosine similarity of 0.8000; at least 0.9"),
         (but(loss_points=2.1), "It lost 2.1 points"),
     ],
 )
@@ -73,12 +84,51 @@ def test_the_smaller_and_faster_has_the_lesser_objective():
     assert verdict.score(but(memory_bytes=8 * 2**30), ORIGINAL, LIMITS) > verdict.score(ORIGINAL, ORIGINAL, LIMITS)
 
 
+def test_the_latency_that_counts_is_the_one_that_was_timed_in_turn():
+    """Milliseconds of two trials are of two moments: a busy one must not decide."""
+    busy = but(p50_ms=9.0, p95_ms=12.0)
+    assert verdict.score(busy, ORIGINAL, LIMITS) == verdict.score(GOOD, ORIGINAL, LIMITS)
+
+
+def test_a_size_limit_is_a_gate_and_the_recipes_compression_is_not():
+    small = dataclasses.replace(LIMITS, size=500_000)
+    assert "1,000,000 bytes; 500,000 are allowed" in verdict.refusal(GOOD, small)
+    assert verdict.refusal(but(bytes=3_900_000), LIMITS) == ""
+    missed = verdict.why_won(but(bytes=3_900_000), ORIGINAL, LIMITS, 0.5, 2)
+    assert "goal of 1,600,000 bytes was not reached" in missed
+
+
+def test_without_episodes_fidelity_alone_has_to_say_enough():
+    def least(episodes: bool) -> float:
+        return verdict.least_cosine(Constraints(), episodes=episodes)
+
+    assert least(episodes=False) > least(episodes=True) > 0
+    assert verdict.least_cosine(Constraints(min_cosine=0.5), episodes=False) == 0.5
+
+
+def test_a_loss_within_the_noise_of_the_gate_says_so():
+    near = but(loss_points=1.5, loss_low=-0.5, loss_high=3.4)
+    assert verdict.refusal(near, LIMITS) == ""
+    assert "Within the noise of 300 episodes it could lose more than the 2 allowed" in verdict.why_won(
+        near, ORIGINAL, LIMITS, 0.3, 2
+    )
+
+
+def test_the_original_is_only_held_to_what_a_device_needs():
+    slow = msgspec.structs.replace(ORIGINAL, p95_ms=150.0)
+    assert verdict.refusal(ORIGINAL, LIMITS, original=True) == ""
+    assert "150.0 ms" in verdict.refusal(slow, LIMITS, original=True)
+
+
+def test_the_least_objective_wins_and_the_gentler_change_where_two_are_equal():
+    assert verdict.best([1.0, 0.3, None, 0.2]) == 3
+    assert verdict.best([0.5, 0.5]) == 0
+    assert verdict.best([None, None]) is None
+
+
 def test_the_winner_and_the_rest_say_why():
-    scores = {"original": 1.02, "fp16": 0.26}
-    won = verdict.why_won("fp16", scores, GOOD, ORIGINAL)
+    won = verdict.why_won(GOOD, ORIGINAL, LIMITS, 0.26, 2)
     assert "4.00 times smaller" in won
     assert "95 % interval -0.5 to 1.5" in won
-    assert "fp16 has the lesser objective (0.260 against 1.020)" in verdict.why_passed(
-        "original", "fp16", scores, ORIGINAL, ORIGINAL
-    )
-    assert "the original is the variant" in verdict.why_won("original", {"original": 1.0}, ORIGINAL, ORIGINAL)
+    passed = verdict.why_passed(ORIGINAL, ORIGINAL, LIMITS, 1.02, "fp16", 0.26)
+    assert passed == "It passed, but fp16 has the lesser objective (0.260 against 1.020)."

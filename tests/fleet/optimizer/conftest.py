@@ -1,0 +1,31 @@
+from pathlib import Path
+
+import pytest
+
+from tests.fleet.optimizer import tiny
+
+
+@pytest.fixture(scope="session")
+def tiny_policy() -> tiny.TinyPolicy:
+    return tiny.trained()
+
+
+@pytest.fixture(scope="session")
+def tiny_pt2(tiny_policy, tmp_path_factory) -> Path:
+    """As torch.export.save writes it, any batch."""
+    return tiny.save(tiny_policy, tmp_path_factory.mktemp("tiny") / "tiny.pt2")
+
+
+@pytest.fixture(scope="session")
+def tiny_onnx(tiny_pt2, tmp_path_factory) -> Path:
+    """The same policy as this project exports it."""
+    from fleet.optimizer import graph
+    from fleet.optimizer.archive import rewrite
+    from fleet.optimizer.passes.export import export
+
+    folder = tmp_path_factory.mktemp("onnx")
+    rewrite(tiny_pt2, folder / "clean.pt2")
+    sample = {name: array[:1] for name, array in next(tiny.batches(tiny.CARD, 1, 0)).items()}
+    model = export(graph.load(folder / "clean.pt2"), sample, ["actions"])
+    (folder / "tiny.onnx").write_bytes(model.SerializeToString(deterministic=True))
+    return folder / "tiny.onnx"
