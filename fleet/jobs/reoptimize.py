@@ -105,7 +105,8 @@ def _decide(job: Job, candidates: list[Variant], measured: dict[str, Benchmark])
     device = job.device
     device.refresh_from_db()
     budget = int(device.hardware.get("memory_bytes") or 0)
-    largest = max(variant.bytes for variant in candidates)
+    whole = Variant.objects.filter(version=job.version, trial__recipe__original=True).first()
+    largest = max(variant.bytes for variant in (*candidates, *([whole] if whole else [])))
     rows, scores = [], {}
     for variant in candidates:
         figure = measured.get(variant.manifest_digest)

@@ -14,7 +14,8 @@ from fleet.demo.loop import ASSETS
 GROUP = "robots"
 #: The lone agent detects this machine; the simulated one declares a small board.
 LONE, SIMULATED = "lone-board", "sim-arm"
-SLOW = 240_000
+#: Milliseconds in which two classes are optimized on a busy machine.
+SLOW = 480_000
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +42,14 @@ def test_a_board_introduces_itself_and_a_person_lets_it_in(page_of, installation
     page.get_by_role("button", name="New group").first.click()
     page.get_by_role("dialog").get_by_label("Name").fill(GROUP)
     page.get_by_role("dialog").get_by_role("button", name=re.compile("Make|Create")).click()
-    expect(page.get_by_role("link", name=GROUP).first).to_be_visible()
+    expect(page.get_by_role("heading", name=GROUP)).to_be_visible()
 
     page.goto("/enrollment")
-    page.get_by_label("Name").fill("two boards")
-    page.get_by_label("Devices", exact=False).first.fill("2")
-    page.get_by_label("Group", exact=False).select_option(label=GROUP)
-    page.get_by_role("button", name="Make a token").click()
+    form = page.locator("form", has=page.get_by_role("button", name="Make a token"))
+    form.get_by_label("Name").fill("two boards")
+    form.get_by_role("spinbutton", name="Devices").fill("2")
+    form.get_by_label("Group").select_option(label=GROUP)
+    form.get_by_role("button", name="Make a token").click()
     command = page.locator("#enroll-command").inner_text()
     token = command.split("--token ")[1].strip()
     assert f"mqtt://127.0.0.1:{installation.stack.mqtt_port}" in command
@@ -110,7 +112,7 @@ def test_a_model_is_uploaded_optimized_and_released(page_of, installation, pt2):
     installation.wait_for(
         "every job's end",
         lambda: all(job["state"] == "succeeded" for job in installation.api.get("/jobs")["items"]),
-        240,
+        480,
     )
     page.goto("/models/tabletop/1")
     trials = installation.api.get("/versions/1/trials", limit=100)["items"]
@@ -129,7 +131,7 @@ def test_it_is_rolled_out_and_every_device_reports_its_own_variant(page_of, inst
     page = page_of("operator")
     page.goto("/models/tabletop/1")
     page.get_by_role("link", name="Roll out").first.click()
-    page.get_by_label("Group").select_option(GROUP)
+    page.locator("#rollout-group").select_option(GROUP)
     start = page.get_by_role("button", name="Roll out to 2 devices")
     expect(start).to_be_visible()
     start.click()
@@ -213,7 +215,7 @@ def test_a_worker_killed_in_the_middle_loses_no_job(installation):
     installation.wait_for("the worker at work", lambda: now()["state"] == "running" and now()["progress"] > 0, 60)
     installation.kill("optimizer")
     installation.run(installation.process_of("optimizer"))
-    ended = installation.wait_for("the job's end", lambda: now() if now()["state"] == "succeeded" else None, 240)
+    ended = installation.wait_for("the job's end", lambda: now() if now()["state"] == "succeeded" else None, 300)
     assert ended["attempts"] == 2
 
 
