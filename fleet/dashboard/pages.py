@@ -7,6 +7,7 @@ from django.contrib import messages
 from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils import translation
 from django.utils.cache import patch_vary_headers
 from django.utils.http import url_has_allowed_host_and_scheme
 from django_htmx.http import HttpResponseClientRedirect
@@ -42,7 +43,10 @@ def page(
 ) -> HttpResponse:
     """The whole page; or, when htmx asks for the element with one of the ids in `parts`, that part's template alone."""
     wanted = request.htmx.target if request.htmx else None
-    response = render(request, (parts or {}).get(wanted or "", template), dict(context), status=status)
+    # The pages are written in English: another language of the browser would translate a few words of forms, and put
+    # commas into numbers that scripts read.
+    with translation.override("en"):
+        response = render(request, (parts or {}).get(wanted or "", template), dict(context), status=status)
     # The same address gives a page or a part of it: a browser must not show one for the other when it goes back.
     patch_vary_headers(response, ("HX-Request", "HX-Target", "Cookie"))
     response.headers.setdefault("Cache-Control", "private, no-cache")

@@ -77,7 +77,8 @@
   }
   if (confirm) {
     confirm.addEventListener('close', () => {
-      if (confirm.returnValue !== 'yes' || !asking || !asking.form.isConnected) { return; }
+      if (confirm.returnValue !== 'yes' || !asking) { return; }
+      if (!asking.form.isConnected) { window.notice('It changed meanwhile; nothing was done. Look again.'); return; }
       asking.form.dataset.confirmed = 'yes';
       asking.form.requestSubmit(asking.submitter);
     });

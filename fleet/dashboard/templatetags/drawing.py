@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from django import template
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
@@ -118,3 +119,20 @@ def spread_bar(lines) -> SafeString:
     """How many devices run which version, as one bar."""
     said = ", ".join(f"{line.model or 'other'} {line.share:.0%}" for line in lines)
     return bar([(line.fill, line.share) for line in lines], said, "lg")
+
+
+@register.simple_tag
+def squares(devices) -> SafeString:
+    """The map of a rollout: one link for each device, written short because there may be thousands.
+
+    The title is its name for eyes and for screen readers. Only the first one is a stop of the Tab key; arrows move on.
+    """
+    devices_page = reverse("devices")
+    return format_html_join(
+        "\n",
+        '<a id="sq-{}" class="{}" href="{}/{}" title="{}" tabindex="{}"></a>',
+        (
+            (square.device_id, square.cell, devices_page, square.device_id, square.label, -1 if number else 0)
+            for number, square in enumerate(devices)
+        ),
+    )

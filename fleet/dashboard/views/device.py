@@ -31,6 +31,7 @@ from fleet.rollouts.services import cancel_command, send_command
 COMMAND_OPEN = frozenset(COMMAND_NEXT)
 _PARTS = {
     "device-head": "devices/parts/head.html",
+    "device-actions": "devices/actions.html",
     "device-figures": "devices/parts/figures.html",
     "device-facts": "devices/parts/facts.html",
     "device-work": "devices/parts/work.html",

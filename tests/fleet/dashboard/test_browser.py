@@ -4,6 +4,8 @@ import re
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import User
+from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Page, expect, sync_playwright
 
@@ -12,6 +14,7 @@ from fleet.audit.services import announce
 from fleet.devices import services
 from fleet.devices.models import Device
 from fleet.rollouts.models import Rollout
+from fleet.rollouts.services import pause
 from fleet.telemetry.models import Sample
 from tests.fleet.dashboard.server import free_port, same_database, web
 from tests.fleet.dashboard.support import PASSWORD, SampleFleet, keep_alive
@@ -55,15 +58,14 @@ def open_page(chromium, server, fleet):
     def opened(path: str, role: Role = Role.ADMIN, **more) -> Page:
         context = chromium.new_context(base_url=server.address, **more)
         context.set_default_timeout(10_000)
+        client = Client()
+        client.force_login(User.objects.get(username=f"{role.label}-person"))
+        context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": server.address}])
         contexts.append(context)
         page = context.new_page()
         page.on("console", heard)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(f"/login?next={path}")
-        page.fill("[name=username]", f"{role.label}-person")
-        page.fill("[name=password]", PASSWORD)
-        page.click("button[type=submit]")
-        page.wait_for_url(f"**{path}")
+        page.goto(path)
         return page
 
     yield opened
@@ -257,6 +259,29 @@ def test_a_serious_order_is_asked_about_with_its_numbers(open_page, fleet):
     expect(page.locator(".toast")).to_contain_text(f"{rollout} is canceled")
     rollout.refresh_from_db()
     assert rollout.state == "aborted"
+
+
+def test_an_order_does_not_turn_into_another_one_while_it_is_asked_about(open_page, fleet):
+    rollout = Rollout.objects.get(state="running")
+    page = open_page(f"/rollouts/{rollout.pk}", Role.OPERATOR)
+    live(page)
+    page.get_by_role("button", name="Pause", exact=True).click()
+    pause(rollout, fleet.operator)  # somebody else was first
+    expect(page.locator("#order-resume")).to_be_attached(timeout=5000)
+    page.get_by_role("dialog").get_by_role("button", name="Pause").click()
+    expect(page.locator(".toast")).to_contain_text("It changed meanwhile; nothing was done.")
+    rollout.refresh_from_db()
+    assert rollout.state == "paused"
+
+
+def test_a_device_that_somebody_else_accepts_offers_its_orders_at_once(open_page, fleet):
+    device = fleet.devices[2]
+    Device.objects.filter(pk=device.pk).update(admission="pending")
+    page = open_page(f"/devices/{device.pk}", Role.OPERATOR)
+    live(page)
+    expect(page.get_by_role("button", name="Ping")).to_have_count(0)
+    services.accept([device], fleet.operator)
+    expect(page.get_by_role("button", name="Ping")).to_be_visible(timeout=6000)
 
 
 def test_an_upload_with_a_mistake_keeps_the_chosen_file(open_page, fleet, tmp_path):

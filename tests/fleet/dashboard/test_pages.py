@@ -55,7 +55,7 @@ EMPTY = {
 PARTS = {
     "/": ("fleet-head", "fleet-figures", "fleet-work"),
     "/devices": ("device-list",),
-    "/devices/d-00000000": ("device-head", "device-figures", "device-facts", "device-work"),
+    "/devices/d-00000000": ("device-head", "device-actions", "device-figures", "device-facts", "device-work"),
     "/groups": ("group-list",),
     "/groups/lab": ("group-members",),
     "/enrollment": ("pending-devices", "token-list"),
@@ -196,6 +196,15 @@ def test_times_are_utc_for_those_without_scripts(sample_fleet, viewer):
         r'<time datetime="\d{4}-\d\d-\d\dT[\d:.]+Z" data-when="relative">\d{4}-\d\d-\d\d [\d:]+ UTC</time>',
         viewer.get("/devices").text,
     )
+
+
+def test_a_browsers_language_changes_no_number_and_no_word(sample_fleet, operating):
+    sample_fleet(4)
+    german = {"Accept-Language": "de"}
+    assert 'data-promise="100.0"' in operating.get("/devices/d-00000000", headers=german).text
+    assert "0.9989" in operating.get("/models/tabletop/2", headers=german).text
+    answer = operating.post("/new-group", {"name": ""}, headers=german | {"HX-Request": "true"})
+    assert "This field is required." in answer.text
 
 
 def test_what_a_device_did_not_report_says_so(operating, device):

@@ -140,7 +140,7 @@ def test_one_square_is_one_device_and_says_which(rollout, viewer):
     ]
     text = viewer.get(f"/rollouts/{rollout.pk}").text
     assert text.count('tabindex="0"') == 1
-    squares = re.findall(r'id="sq-[^"]+"\s+class="(\w)"\s+href="/devices/[^"]+"\s+title="([^"]+)"', text)
+    squares = re.findall(r'id="sq-[^"]+" class="(\w)" href="/devices/[^"]+" title="([^"]+)"', text)
     assert squares[0] == ("w", "cam-1: notified")
     assert len(squares) == 5
 
