@@ -207,7 +207,7 @@ class Store:
             artifacts = frozenset().union(*(artifacts for artifacts, _ in self._claims.values()))
             parts = frozenset().union(*(parts for _, parts in self._claims.values()))
             for folder in self._artifacts.iterdir():
-                if folder.name not in artifacts:
+                if folder.name.partition(".")[0] not in artifacts:  # `<digest>.new` is being installed
                     shutil.rmtree(folder, ignore_errors=True)
             for path in (*self.parts.iterdir(), *self._manifests.iterdir()):
                 if path.name.partition(".")[0] not in parts | artifacts:

@@ -197,6 +197,19 @@ def test_partial_parts_of_what_is_being_fetched_stay(store):
     assert not partial.exists()
 
 
+def test_what_is_being_installed_stays_while_another_tidies_up(store):
+    made = variant()
+    half = store.artifact(made.digest).with_suffix(".new")
+    half.mkdir()
+    store.claim("benchmark", [made.digest], fetching=made.manifest)
+    store.collect()
+    assert half.exists()
+
+    store.release("benchmark")
+    store.collect()
+    assert not half.exists()
+
+
 def test_two_owners_keep_two_things(store):
     old, new = variant(1.0), variant(2.0)
     for made in (old, new):
