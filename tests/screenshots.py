@@ -121,6 +121,12 @@ class Walk:
             scrolls = page.evaluate("document.body.scrollWidth - document.documentElement.clientWidth")
         if scrolls > 0:
             self.problems.append(f"{picture}: the page scrolls sideways by {scrolls} pixels")
+        cut = page.evaluate(
+            "Array.from(document.querySelectorAll('.table-wrap')).filter(e => e.scrollWidth > e.clientWidth + 1)"
+            ".map(e => `${e.parentElement.id || e.closest('[id]').id} by ${e.scrollWidth - e.clientWidth}`)"
+        )
+        if cut:
+            self.problems.append(f"{picture}: a table is wider than its panel: {', '.join(cut)}")
         for what, where, how in SCENES.get(name, ("", "", []))[2]:
             if what == "see":
                 page.wait_for_selector(where)

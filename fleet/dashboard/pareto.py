@@ -20,6 +20,7 @@ class Point:
     size: int | None = None
     won: bool = False
     usable: bool = True
+    original: bool = False
 
 
 def frontier(points: Sequence[Point]) -> list[Point]:
@@ -97,8 +98,8 @@ def _trace(name: str, points: Sequence[Point], symbol: str, colour: str, everyon
         "name": name,
         "x": [point.latency for point in points],
         "y": [point.quality for point in points],
-        "text": [_plain(point.name) for point in points],
-        "textposition": [_beside(point, everyone) for point in points],
+        "text": [_plain(point.name) if _named(point, everyone) else "" for point in points],
+        "textposition": ["bottom center" if point.won else "top center" for point in points],
         "cliponaxis": False,
         "textfont": {"size": 11, "color": "var(--text-2)"},
         "error_y": {
@@ -117,8 +118,8 @@ def _trace(name: str, points: Sequence[Point], symbol: str, colour: str, everyon
             "opacity": 1,
             "line": {"width": 1.5, "color": colour},
         },
-        "customdata": [str(file_size(point.size)) for point in points],
-        "hovertemplate": f"%{{text}}: %{{y:.2f}}{NBSP}% at %{{x:.3~g}}{NBSP}ms, %{{customdata}}",
+        "customdata": [[_plain(point.name), str(file_size(point.size))] for point in points],
+        "hovertemplate": f"%{{customdata[0]}}: %{{y:.2f}}{NBSP}% at %{{x:.3~g}}{NBSP}ms, %{{customdata[1]}}",
     }
 
 
@@ -128,13 +129,17 @@ def _reach(points: Sequence[Point], limit_ms: float) -> float:
     return max(slowest * 1.25, limit_ms * 1.1 if slowest > limit_ms / 2 else 0.0)
 
 
-def _beside(point: Point, everyone: Sequence[Point]) -> str:
-    """Where a name goes: neighbours of nearly the same latency take turns, so that none lies on another."""
-    near = sorted(
-        (other for other in everyone if abs(other.latency - point.latency) < 0.15 * max(point.latency, other.latency)),
-        key=lambda other: (-other.quality, other.latency),
+def _named(point: Point, everyone: Sequence[Point]) -> bool:
+    """Whether its name is written beside it: the winner's and the original's always, others where nothing is near."""
+    if point.won or point.original:
+        return True
+    height = max(other.quality for other in everyone) - min(other.quality for other in everyone)
+    return not any(
+        other is not point
+        and abs(other.latency - point.latency) < 0.2 * max(other.latency, point.latency)
+        and abs(other.quality - point.quality) < 0.15 * height
+        for other in everyone
     )
-    return ("top center", "bottom center", "middle right")[near.index(point) % 3]
 
 
 def _plain(name: str) -> str:

@@ -64,9 +64,10 @@ def rolling(rows: Sequence[Row], part: str, whole: str, window: int) -> list[flo
 
 
 def with_breaks(rows: Sequence[Row], bucket: int) -> list[Row]:
-    """`rows` (each with `at`, Unix milliseconds, rising) with an empty row wherever the measuring stopped.
+    """`rows` (each with `at`, Unix milliseconds, rising) with empty rows where the measuring stopped and began again.
 
-    It stopped when a distance is more than three times the usual (median) one and more than three buckets.
+    Two of them, so that stacked areas end and begin upright. It stopped when a distance is more than three times the
+    usual (median) one and more than three buckets.
     """
     distances = sorted(_at(after) - _at(before) for before, after in pairwise(rows))
     if not distances:
@@ -75,7 +76,9 @@ def with_breaks(rows: Sequence[Row], bucket: int) -> list[Row]:
     made: list[Row] = [rows[0]]
     for before, after in pairwise(rows):
         if _at(after) - _at(before) > limit:
-            made.append(dict.fromkeys(after) | {"at": _at(before) + bucket * 1000})
+            nothing = dict.fromkeys(after)
+            made.append(nothing | {"at": _at(before) + bucket * 1000})
+            made.append(nothing | {"at": _at(after) - bucket * 1000})
         made.append(after)
     return made
 

@@ -138,6 +138,7 @@ class ClassWork:
                     one.bytes,
                     one.verdict == "won",
                     one.usable or one.original,
+                    one.original,
                 )
             )
         return made

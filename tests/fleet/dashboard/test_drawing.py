@@ -2,6 +2,7 @@
 
 import pytest
 
+from fleet.dashboard.figures import NBSP
 from fleet.dashboard.pareto import Point, figure, frontier
 from fleet.dashboard.recipes import recipe_words
 from fleet.dashboard.scale import ruler
@@ -36,6 +37,7 @@ def test_a_line_breaks_where_nothing_was_measured():
         (5000, 1.0),
         (10_000, 1.0),
         (12_000, None),
+        (58_000, None),
         (60_000, 1.0),
         (65_000, 1.0),
     ]
@@ -77,10 +79,16 @@ def test_the_chart_marks_the_winner_the_beaten_and_the_failed():
     names = {trace["name"]: trace for trace in drawn["data"] if "name" in trace}
     assert names["Chosen"]["text"] == ["good"]
     assert names["Chosen"]["error_y"]["arrayminus"] == [1.0]
-    assert names["Beaten by another"]["text"] == ["poor &lt;b>"]
+    assert names["Beaten by another"]["customdata"] == [["poor &lt;b>", f"5{NBSP}B"]]
     assert names["Gates not passed"]["x"] == [0.5]
     assert drawn["data"][0]["x"] == [1.0, 2.0], "a trial that failed is no part of the frontier"
     assert "shapes" not in drawn["layout"], "the promise is far away and would flatten the chart"
+
+
+def test_names_lie_beside_their_marks_and_not_on_each_other():
+    crowd = [Point(f"c{number}", 2.0 + number / 100, 96.9, size=1) for number in range(4)]
+    drawn = figure([GOOD, *crowd, Point("alone", 9.0, 80.0)], "Task success (%)", 100)
+    assert [name for trace in drawn["data"][1:] for name in trace["text"] if name] == ["alone", "good"]
 
 
 def test_the_promise_is_drawn_where_it_is_near():
