@@ -5,6 +5,7 @@ Imports torch: only ever imported inside a confined child.
 
 import copy
 import operator
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -57,7 +58,10 @@ class Program:
 
     def copy(self) -> "Program":
         """One that can be changed without changing this one."""
-        return replace(self, module=copy.deepcopy(self.module))
+        with warnings.catch_warnings():
+            # torch copies its own trees by a way that it has deprecated.
+            warnings.simplefilter("ignore", FutureWarning)
+            return replace(self, module=copy.deepcopy(self.module))
 
     @property
     def parameters(self) -> int:

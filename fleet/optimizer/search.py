@@ -181,7 +181,6 @@ class _Search:
         return self._cache.keep(key, out, result)
 
     def _choose(self, trials: list[Trial], figures: list[Figures | None]) -> Outcome:
-        """Gates, objective, and a sentence for each trial."""
         original = figures[0]
         if original is None:
             raise OptimizerError(f"nothing can be judged without the original: {trials[0].reason}")
@@ -193,36 +192,10 @@ class _Search:
             episodes=self._episodes,
             original_bytes=original.bytes,
         )
-        for trial, measured in zip(trials, figures, strict=True):
-            if measured is None:
-                continue
-            trial.reason = verdict.refusal(measured, limits, original=measured is original)
-            trial.verdict = "lost" if trial.reason else "passed"
-            if trial.reason:
-                trial.artifact = None
-            else:
-                trial.score = verdict.score(measured, original, limits)
-        place = verdict.best([trial.score for trial in trials])
-        winner = None if place is None else trials[place]
-        passed = sum(trial.score is not None for trial in trials)
-        for trial, measured in zip(trials, figures, strict=True):
-            if measured is None or trial.score is None or winner is None or winner.score is None:
-                continue
-            if trial is not winner:
-                words = verdict.why_passed(measured, original, limits, trial.score, winner.name, winner.score)
-            elif measured is original:
-                others = " ".join(f"{each.name}: {each.reason}" for each in trials[1:])
-                words = f"Nothing that was tried is better than the original, so it stays. {others}"
-            else:
-                words = verdict.why_won(measured, original, limits, trial.score, passed)
-            trial.reason = words[:1000]
-        return self._outcome(trials, winner)
-
-    def _outcome(self, trials: list[Trial], winner: Trial | None) -> Outcome:
+        winner = verdict.judge(trials, figures, limits)
         words = f"{self._request.device_class.replace('_', ' ')} devices"
         summary = f"Nothing passes the gates for {words}: {trials[0].reason}"
         if winner is not None:
-            winner.verdict = "won"
             summary = f"{winner.name} won for {words}. {winner.reason}"
         for trial in trials:
             self._note(f"{trial.name} {trial.verdict}: {trial.reason}")

@@ -19,7 +19,8 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     middle = share + square / (2 * trials)
     spread = Z * math.sqrt(share * (1 - share) / trials + square / (4 * trials * trials))
     scale = 1 + square / trials
-    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+    # At 0 and 1 the bound is the share itself, but for rounding.
+    return max(0.0, min(share, (middle - spread) / scale)), min(1.0, max(share, (middle + spread) / scale))
 
 
 def paired_loss(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float, float]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.wire.hardware import GIB, DeviceClass
-from fleet.optimizer.contract import Constraints
+from fleet.optimizer.contract import Constraints, Trial
 from fleet.optimizer.evaluation import Figures, loss_words
 from fleet.optimizer.objective import DEFAULT, Weights, objective
 from fleet.optimizer.recipe import Goal, Recipe
@@ -13,6 +13,8 @@ from fleet.optimizer.recipe import Goal, Recipe
 CLASS_MEMORY = {DeviceClass.EMBEDDED: 4 * GIB, DeviceClass.MOBILE: 8 * GIB, DeviceClass.EDGE_SERVER: 16 * GIB}
 MODEL_SHARE = 0.5
 DEADLINE_MS = 100.0
+#: Characters of a reason that is put together from others.
+MAX_REASON = 1000
 #: Two sessions of one and the same file, timed in turn, differed by up to this much (six times, on a busy machine: by
 #: −1.8 to 3.3 %, every interval holding 1): less is no difference.
 SAME_SPEED = 0.03
@@ -120,6 +122,41 @@ def best(scores: Sequence[float | None]) -> int | None:
     """The place of the least score; of two that are equal the earlier, which changed less."""
     passed = [(value, place) for place, value in enumerate(scores) if value is not None]
     return min(passed)[1] if passed else None
+
+
+def judge(trials: Sequence[Trial], figures: Sequence[Figures | None], limits: Limits) -> Trial | None:
+    """Fill in each trial's verdict, score and reason; returns the winner, None when not even the original passes.
+
+    The first of both is the original. A trial without figures has failed or lost before, and keeps its reason.
+    """
+    original = figures[0]
+    if original is None:
+        return None
+    for trial, measured in zip(trials, figures, strict=True):
+        if measured is None:
+            continue
+        trial.reason = refusal(measured, limits, original=measured is original)
+        trial.verdict = "lost" if trial.reason else "passed"
+        trial.score = None if trial.reason else score(measured, original, limits)
+        if trial.reason:
+            trial.artifact = None
+    place = best([trial.score for trial in trials])
+    winner = None if place is None else trials[place]
+    if winner is None or winner.score is None:
+        return None
+    passed = sum(trial.score is not None for trial in trials)
+    for trial, measured in zip(trials, figures, strict=True):
+        if measured is None or trial.score is None:
+            continue
+        if trial is not winner:
+            trial.reason = why_passed(measured, original, limits, trial.score, winner.name, winner.score)
+        elif measured is original:
+            others = " ".join(f"{each.name}: {each.reason}" for each in trials[1:])
+            trial.reason = f"Nothing that was tried is better than the original, so it stays. {others}"[:MAX_REASON]
+        else:
+            trial.reason = why_won(measured, original, limits, trial.score, passed)
+    winner.verdict = "won"
+    return winner
 
 
 def why_won(mine: Figures, original: Figures, limits: Limits, score: float, passed: int) -> str:

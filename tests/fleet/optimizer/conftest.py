@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fleet.optimizer import tiny
+from tests.fleet.optimizer import tiny, tiny_world
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ def tiny_onnx(tiny_pt2, tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("onnx")
     rewrite(tiny_pt2, folder / "clean.pt2")
-    sample = {name: array[:1] for name, array in next(tiny.batches(tiny.CARD, 1, 0)).items()}
+    sample = {name: array[:1] for name, array in next(tiny_world.batches(tiny_world.CARD, 1, 0)).items()}
     model = export(graph.load(folder / "clean.pt2"), sample, ["actions"])
     (folder / "tiny.onnx").write_bytes(model.SerializeToString(deterministic=True))
     return folder / "tiny.onnx"

@@ -7,7 +7,7 @@ import pytest
 
 from agent.wire.hardware import DeviceClass
 from fleet.optimizer import verdict
-from fleet.optimizer.contract import Constraints
+from fleet.optimizer.contract import Constraints, Trial
 from fleet.optimizer.evaluation import Figures
 from fleet.optimizer.recipe import recipe_for
 
@@ -132,3 +132,35 @@ def test_the_winner_and_the_rest_say_why():
     assert "95 % interval -0.5 to 1.5" in won
     passed = verdict.why_passed(ORIGINAL, ORIGINAL, LIMITS, 1.02, "fp16", 0.26)
     assert passed == "It passed, but fp16 has the lesser objective (0.260 against 1.020)."
+
+
+def trials(*names: str) -> list[Trial]:
+    return [Trial(name=name, key=name, recipe={}, artifact=f"/cache/{name}") for name in names]
+
+
+def test_when_nothing_is_better_the_original_stays_and_says_why_for_each():
+    tried = trials("original", "slow", "wrong", "broken")
+    tried[3].reason = "It failed: it crashed with SIGSEGV."
+    slow = but(ratio_p50=1.2, ratio_low=1.15, ratio_high=1.25, loss_points=0.4, loss_low=-1.0, loss_high=1.8)
+    winner = verdict.judge(tried, [ORIGINAL, slow, but(cosine=0.2), None], LIMITS)
+    assert winner is tried[0]
+    assert [each.verdict for each in tried] == ["won", "lost", "lost", "failed"]
+    assert [each.artifact for each in tried] == ["/cache/original", None, None, "/cache/broken"]
+    for part in ("so it stays", "slow: It is both slower", "1.20 times", "0.2000", "SIGSEGV"):
+        assert part in winner.reason
+
+
+def test_a_variant_that_passes_and_costs_less_wins_over_the_original():
+    tried = trials("original", "half", "quarter")
+    winner = verdict.judge(tried, [ORIGINAL, but(bytes=2_000_000), GOOD], LIMITS)
+    assert winner is tried[2]
+    assert [each.verdict for each in tried] == ["passed", "passed", "won"]
+    assert tried[0].reason.startswith("It passed, but quarter has the lesser objective")
+    assert "of 3 that passed" in winner.reason
+
+
+def test_when_not_even_the_original_passes_nothing_wins():
+    tried = trials("original", "same")
+    late = msgspec.structs.replace(ORIGINAL, p95_ms=500.0)
+    assert verdict.judge(tried, [late, but(p95_ms=400.0)], LIMITS) is None
+    assert [each.verdict for each in tried] == ["lost", "lost"]
