@@ -120,11 +120,12 @@ def test_a_model_is_uploaded_optimized_and_released(page_of, installation, pt2):
     assert {trial["device_class"] for trial in winners} == classes
     assert all(trial["reason"] for trial in trials), "each trial says why"
     for trial in winners:
-        expect(page.locator("main").get_by_text(trial["name"]).first).to_be_visible()
+        expect(page.locator("main").get_by_text(trial["name"]).locator("visible=true").first).to_be_visible()
 
     page.get_by_role("button", name="Release").first.click()
     page.get_by_role("dialog").get_by_role("button", name=re.compile("release", re.IGNORECASE)).click()
-    expect(page.get_by_text("Released").first).to_be_visible()
+    expect(page.get_by_role("heading", name="New rollout")).to_be_visible()
+    expect(page.get_by_label("Release")).to_have_value(re.compile(r"\d+"))
 
 
 def test_it_is_rolled_out_and_every_device_reports_its_own_variant(page_of, installation):
@@ -205,7 +206,7 @@ def test_a_device_is_re_optimized_by_its_own_measurement(page_of, installation):
     winner = job["result"]["winner_manifest"]
     installation.wait_for("the winner", lambda: installation.device(SIMULATED)["active_manifest"] == winner, 60)
     page.goto(f"/jobs/{job['id']}")
-    expect(page.locator("main").get_by_text(job["result"]["winner"]).first).to_be_visible()
+    expect(page.locator("main").get_by_text(job["result"]["winner"]).locator("visible=true").first).to_be_visible()
 
 
 def test_a_worker_killed_in_the_middle_loses_no_job(installation):
