@@ -127,10 +127,10 @@ class Agent:
         self._stopping.set()
         if self._loop:
             self._loop.stop()
-        self._telemetry.stop()
-        self._machine.stop(seconds=0.8)
+        self._machine.stop(seconds=0.6)
+        self._connection.stop(self._presence.farewell(), seconds=0.6)
         self._commands.stop(seconds=0.3)
-        self._connection.stop(self._presence.farewell(), seconds=0.8)
+        self._telemetry.stop(seconds=0.6)
         log.info("stopped")
 
     # --- What the link brings ---

@@ -5,6 +5,7 @@ the table (`transitions`); write the new state to disk; act on it; report it. A 
 newer, or by the stop, is simply left; a step that breaks has the event `broken`.
 """
 
+import contextlib
 import logging
 import threading
 import time
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 MAX_LOADS = 3
 _WATCH_POLL_SECONDS = 0.25
 #: Seconds to wait when the disk does not take the state: there is nothing sensible to do before it does.
-_DISK_SECONDS = 5.0
+_PAUSE_SECONDS = 5.0
 
 
 class UpdateMachine:
@@ -129,14 +130,11 @@ class UpdateMachine:
                     self._wait()
                 else:
                     self._step(attempt)
-            except OSError as problem:
-                log.error("the disk does not take the state: %s; trying again in %.0f s", problem, _DISK_SECONDS)
+            except Exception as problem:
+                full = isinstance(problem, OSError)
+                log.error("no step: %s; trying again in %.0f s", problem, _PAUSE_SECONDS, exc_info=not full)
                 with self._wake:
-                    self._wake.wait_for(lambda: self._stopping, _DISK_SECONDS)
-            except Exception:
-                log.exception("the update machine stumbled")
-                with self._wake:
-                    self._wake.wait_for(lambda: self._stopping, _DISK_SECONDS)
+                    self._wake.wait_for(lambda: self._stopping, _PAUSE_SECONDS)
         self._leave()
 
     def _wait(self) -> None:
@@ -164,13 +162,16 @@ class UpdateMachine:
             log.error("the disk does not take the state: %s", problem)
 
     def _converge(self) -> None:
-        with self._wake:
-            desired, self._offered = self._offered, None
-        if desired is None or desired.version <= self._saved.desired_version:
+        """Take the newest desired state. It stays on offer until the disk has it."""
+        desired = self._offered
+        if desired is None:
             return
         before = self._saved.attempt
         turning = records.turns_away(self._saved, desired)
         self._save(records.converge(self._saved, desired))
+        with self._wake:
+            if self._offered is desired:
+                self._offered = None
         if turning:
             if before is not None and before.state is State.WATCHING and self._saved.attempt != before:
                 self._running.end_watch()
@@ -178,7 +179,7 @@ class UpdateMachine:
             log.info("desired state %d: %s", desired.version, desired.manifest[:12] or "nothing")
             self._reporter.report(attempt)
             if attempt is None or not attempt.open:
-                self._tidy()
+                self._tidy(attempt)
 
     def _step(self, attempt: Attempt) -> None:
         try:
@@ -216,7 +217,10 @@ class UpdateMachine:
         evidence = dict(outcome.evidence) or old.evidence
         attempt = msgspec.structs.replace(old, state=state, reason=outcome.reason[:1000], evidence=evidence)
         log.info("deployment %s: %s -> %s %s", attempt.deployment_id or "-", old.state, state, attempt.reason)
-        if state is State.ACTIVE:
+        if state in (State.FAILED, State.REJECTED):
+            self._tidy(attempt)  # first: on a disk that is full, this makes the room to remember anything
+            self._save(attempt=attempt)
+        elif state is State.ACTIVE:
             self._save(records.proven(self._saved), attempt=attempt)
         elif state is State.ROLLED_BACK:
             self._roll_back(attempt)
@@ -224,14 +228,19 @@ class UpdateMachine:
             self._save(attempt=attempt)
         self._reporter.report(attempt)
         if not attempt.open:
-            self._tidy()
+            self._tidy(attempt)
 
     def _kept(self) -> tuple[str, ...]:
         return tuple(each.manifest for each in (self._saved.active, self._saved.previous) if each)
 
-    def _tidy(self) -> None:
-        """An attempt has ended: of its files, what neither runs nor ran before may go."""
-        self._store.claim("deployment", self._kept())
+    def _tidy(self, attempt: Attempt | None) -> None:
+        """What neither runs, nor ran before, nor is under way may go."""
+        keep, fetching = self._kept(), None
+        if attempt is not None and attempt.open:
+            keep = (*keep, attempt.manifest)
+            with contextlib.suppress(trust.TrustError):  # it is not here yet
+                fetching = self._store.manifest(attempt.manifest)
+        self._store.claim("deployment", keep, fetching)
         self._store.collect()
 
     # --- Testing, swapping, watching ---
@@ -286,14 +295,8 @@ class UpdateMachine:
     def _power_on(self) -> None:
         """Count what the power cut was, then get the active artifact to run, or the one before it."""
         attempt = self._saved.attempt
-        if attempt is not None and attempt.open:
-            data = self._store.manifest_bytes(attempt.manifest)
-            fetching = trust.read(data, attempt.manifest) if data else None
-            self._store.claim("deployment", (*self._kept(), attempt.manifest), fetching)
-        else:
-            self._store.claim("deployment", self._kept())
         if self._saved != Saved():  # with no memory at all, what lies here may still be wanted
-            self._store.collect()
+            self._tidy(attempt)
         if attempt is not None:
             resumed, event, reason = records.at_power_on(attempt)
             self._try_save(attempt=resumed)

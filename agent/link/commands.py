@@ -83,6 +83,8 @@ class CommandDesk:
         """A command that is running is left behind; the next boot reports it as failed."""
         self._work.put(None)
         self._thread.join(seconds)
+        if not self._thread.is_alive():
+            self._journal.close()
 
     # --- The network thread ---
 

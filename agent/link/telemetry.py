@@ -54,8 +54,10 @@ class TelemetryThread(threading.Thread):
     def set_interval(self, seconds: float) -> None:
         self._interval = seconds
 
-    def stop(self) -> None:
+    def stop(self, seconds: float = 0.6) -> None:
+        """What is queued stays on the disk."""
         self._stop_event.set()
+        self.join(seconds)
 
     def run(self) -> None:
         last = self._clock()

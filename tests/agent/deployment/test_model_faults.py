@@ -81,7 +81,7 @@ def test_a_failed_self_test_leaves_the_old_model_running(server, device):
     assert report.evidence["error"] > 1
     assert there.saved.active.manifest == good.digest
     assert server.states[-1].active.manifest == good.digest
-    assert not there.data.joinpath("artifacts", bad.digest).exists()
+    wait_for("the bad one to be removed", lambda: not there.data.joinpath("artifacts", bad.digest).exists())
 
 
 # --- In its first minutes: the watch ---
