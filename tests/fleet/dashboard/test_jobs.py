@@ -25,7 +25,7 @@ def test_a_queued_job_waits_for_a_worker(viewer, job):
     assert "Optimizing arm@1 for mobile" in text
     assert "waiting for a worker" in text
     assert "max success loss: 3" in text
-    assert "Nothing measured yet" in text
+    assert "No verdicts yet" in text
 
 
 def test_step_progress_log_and_trials_are_shown_as_they_come(viewer, job):
@@ -47,7 +47,7 @@ def test_step_progress_log_and_trials_are_shown_as_they_come(viewer, job):
     assert re.search(r">25.%<", text)
     assert "Something looks odd &lt;b&gt;" in text
     assert 'class="lw"' in text
-    assert "1 trial so far" in text
+    assert "1 trial" in text
     assert "slower" in text
 
 
