@@ -53,7 +53,8 @@ class Command(BaseCommand):
         report = settings.DATA_DIR / CHECK_REPORT
         if options["check"] and report.exists():
             self.stdout.write(report.read_text())
-        sys.exit(code)
+        asked_to_end = not options["check"] and code == 130
+        sys.exit(0 if asked_to_end else code)
 
     def _reset(self):
         """Delete what an installation makes, by name: whatever else lies in the folder is somebody's."""
