@@ -210,7 +210,7 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": os.environ.get("EDGEFLEET_LOG", "INFO")},
     "loggers": {
         "kombu.connection": {"level": "ERROR"},  # it misses a host name in filesystem://
-        "django.request": {"level": "WARNING"},
+        "django.request": {"level": "ERROR"},  # what was not found or not allowed is the caller's business
         "amqtt": {"level": "ERROR"},
         "transitions": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},
