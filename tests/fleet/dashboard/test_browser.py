@@ -165,6 +165,11 @@ def test_a_hidden_tab_asks_for_nothing(open_page, fleet):
     live(page)
     asked = []
     page.on("request", lambda request: asked.append(request.url))
+    before = -1
+    while before != len(asked):  # what the page still wanted from before
+        before = len(asked)
+        page.wait_for_timeout(1000)
+    asked.clear()
     page.evaluate(
         "Object.defineProperty(document, 'hidden', {value: true, configurable: true});"
         "document.dispatchEvent(new Event('visibilitychange'))"
