@@ -185,9 +185,7 @@ class Agent:
 
 def run(settings: Settings) -> None:
     """Enroll if need be, then work until SIGTERM or SIGINT. Raises ConfigError, DataFolderInUseError or OSError."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = _told_to_stop()
     if settings.nice:
         os.nice(settings.nice)
     if settings.source and not _exists(settings.source):
@@ -200,6 +198,27 @@ def run(settings: Settings) -> None:
     if identity:
         Agent(settings, device, identity).run(stop)
     lock.release()
+
+
+def _told_to_stop() -> threading.Event:
+    """Set once SIGTERM or SIGINT came.
+
+    A signal may reach any thread, and Python runs handlers in the main one only when that wakes up by itself; the
+    wake-up pipe is written at once, whichever thread it was.
+    """
+    stop = threading.Event()
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    signal.set_wakeup_fd(writing)
+
+    def wait() -> None:
+        os.read(reading, 1)
+        stop.set()
+
+    threading.Thread(target=wait, name="signals", daemon=True).start()
+    return stop
 
 
 def _exists(source: str) -> bool:
