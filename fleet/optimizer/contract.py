@@ -16,7 +16,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     """How much work a search may do.
 
     episodes: paired closed-loop episodes of a finalist, screen_episodes of them first, for hopeless ones to end early.
-    distillation_steps: training steps of each cut block; a third as many of the whole model follow.
+    distillation_steps: training steps of each cut block; a quarter as many of the whole model follow.
     rounds: interleaved rounds of the benchmark. minutes: after this long no further candidate is begun.
     """
 

@@ -118,7 +118,7 @@ def candidates(recipe: Recipe, facts: Facts, distillation_steps: int = 180) -> l
     if facts.format == "pt2":
         stored: tuple[FilePass, ...] = () if recipe.bits == 32 else (Store(bits=recipe.bits),)
         suffix = {8: ", int8 storage", 16: ", fp16 storage", 32: ""}[recipe.bits]
-        deep = (Prune(share=DEEP), Distil(steps=distillation_steps, whole_steps=distillation_steps // 3))
+        deep = (Prune(share=DEEP), Distil(steps=distillation_steps, whole_steps=distillation_steps // 4))
         found += [
             Candidate(f"{_percent(recipe.pruning)} cut{suffix}", (Prune(share=recipe.pruning),), stored),
             Candidate(f"{_percent(DEEP)} cut, distilled{suffix}", deep, stored),

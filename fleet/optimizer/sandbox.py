@@ -176,8 +176,8 @@ class _Reader:
             limit = self._limits.memory_bytes / 2**30
             raise SandboxError(f"it was killed, most likely for needing more than {limit:.1f} GiB of memory")
         if code < 0:
-            raise SandboxError(f"it crashed with {signal.Signals(-code).name}. {said}".strip())
-        raise SandboxError(f"it ended with code {code} and no result. {said}".strip())
+            raise SandboxError(f"it crashed with {signal.Signals(-code).name}{said and f' ({said})'}")
+        raise SandboxError(f"it ended with code {code} and no result{said and f' ({said})'}")
 
     @staticmethod
     def _last(errors: IO[bytes]) -> str:

@@ -46,6 +46,7 @@ def optimize(
     Raises IntakeError when the upload is not accepted, SandboxError when the original itself cannot be made or
     measured, Cancelled once `cancelled()` is true. What goes wrong with a candidate becomes its trial's reason.
     """
+    work = work.resolve()  # children have another working directory
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=work, prefix="search-") as scratch:
         return _Search(request, Path(scratch), on_progress, cancelled).run()
@@ -88,6 +89,18 @@ class _Search:
         missing = [passes for passes in programs if self._cache.find(self._model_key(passes)) is None]
         if not missing:
             return
+        try:
+            self._make_programs(missing)
+        except SandboxError as problem:
+            if missing == [()]:
+                raise
+            # One of them took the child along; the original must not suffer for it.
+            self._note(f"The changed models could not be made: {problem}.")
+            self._making_failed = {self._model_key(passes): str(problem) for passes in missing if passes}
+            if () in missing:
+                self._make_programs([()])
+
+    def _make_programs(self, missing: list[tuple[ProgramPass, ...]]) -> None:
         self._note(f"Making {len(missing)} model{'s' if len(missing) > 1 else ''} from the upload.")
         samples = self._work / "samples.npz"
         request = MakeRequest(
@@ -95,7 +108,7 @@ class _Search:
             format=self._request.format,
             samples=str(samples),
             variations=tuple(
-                Variation(out=str(self._work / f"made-{number}"), passes=passes)
+                Variation(out=str(self._work / f"made-{len(missing)}-{number}"), passes=passes)
                 for number, passes in enumerate(missing)
             ),
             card=self._card,
@@ -139,7 +152,7 @@ class _Search:
             except OptimizerError as problem:
                 if candidate.original:
                     raise
-                trial.reason = f"It failed: {problem}."
+                trial.reason = f"It failed: {str(problem).rstrip('.')}."
                 return trial, None
         result = msgspec.json.decode((found / "done.json").read_bytes(), type=MeasureResult)
         trial.figures = {

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from fleet.optimizer.inputs import Feeds
     from fleet.optimizer.workbench import Workbench
 
-#: Rows that one block keeps to learn from, and how many of a step it sees.
-MAX_ROWS, ROWS_A_STEP = 32_768, 2_048
+#: Rows that one block keeps to learn from, how many of them a step sees, and the bytes that all blocks may keep.
+MAX_ROWS, ROWS_A_STEP, MAX_BYTES = 32_768, 2_048, 1024**3
 BLOCK_RATE, WHOLE_RATE = 1e-3, 5e-5
 #: Of the rows, held out to tell when to stop.
 HELD_OUT = 0.125
@@ -39,8 +39,8 @@ class Distil(msgspec.Struct, frozen=True, tag_field="pass", tag="distil"):
     The whole is only trained where the program takes any batch: one at a time, it would take too long to help.
     """
 
-    steps: Annotated[int, msgspec.Meta(ge=1)] = 200
-    whole_steps: Annotated[int, msgspec.Meta(ge=0)] = 60
+    steps: Annotated[int, msgspec.Meta(ge=1)] = 180
+    whole_steps: Annotated[int, msgspec.Meta(ge=0)] = 45
     samples: Annotated[int, msgspec.Meta(ge=1)] = 1024
 
 
@@ -70,16 +70,19 @@ def distil(config: Distil, bench: "Workbench") -> None:
 
 
 def _collect(config: Distil, bench: "Workbench", blocks: list["Block"]) -> dict["Node", "Tensor"]:
-    """What the teacher's blocks read and give, as [rows, channels] by node; thinned out to about MAX_ROWS."""
+    """What the teacher's blocks read and give, as [rows, channels] by node; thinned out to fit."""
     import torch
 
     from fleet.optimizer import graph
 
+    module = bench.teacher.module
+    widths = [graph.attribute(module, linear.args[1]).shape for block in blocks for linear in (*block.up, block.down)]
+    most = min(MAX_ROWS, max(ROWS_A_STEP, MAX_BYTES // (4 * sum(max(shape) for shape in widths))))
     kept: dict[Node, list[Tensor]] = {}
 
     def seen(node: "Node", value: "Tensor", samples: int) -> None:
         # Every k-th row, from another one on each time: what a block reads stays beside what it gives.
-        step = math.ceil(len(value) / samples * config.samples / MAX_ROWS)
+        step = math.ceil(len(value) / samples * config.samples / most)
         pieces = kept.setdefault(node, [])
         pieces.append(value[len(pieces) % step :: step].clone())
 
@@ -170,6 +173,7 @@ def _train(
         with torch.no_grad():
             return held_out()
 
+    report(0.0)
     before = best = look()
     kept = [parameter.detach().clone() for parameter in parameters]
     patience = PATIENCE

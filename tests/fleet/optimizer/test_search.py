@@ -270,6 +270,25 @@ def test_an_onnx_upload_is_stored_and_quantized_but_not_cut(tiny_onnx, tmp_path)
     assert any("upload a .pt2" in line for line in found.log)
 
 
+def test_a_technique_that_crashes_takes_nothing_but_itself_along(tiny_pt2, tmp_path):
+    np.savez(tmp_path / "evaluation.npz", **next(tiny_world.batches(tiny_world.CARD, 16, 3)))
+    found = optimize(
+        request(
+            tiny_pt2,
+            tmp_path / "cache",
+            DeviceClass.EDGE_SERVER,
+            evaluator="tests.fleet.optimizer.deadly_world:evaluate",
+            evaluation=str(tmp_path / "evaluation.npz"),
+            budget=Budget(episodes=20, screen_episodes=10, rounds=2),
+        ),
+        tmp_path / "work",
+    )
+    assert found.winner == "fp16 storage"
+    for each in found.trials[2:]:
+        assert each.verdict == "failed"
+        assert each.reason.startswith("It failed: it crashed with SIGABRT")
+
+
 def test_what_has_nothing_to_cut_fails_in_that_and_wins_with_the_rest(tmp_path):
     class Plain(torch.nn.Module):
         def __init__(self) -> None:
