@@ -16,11 +16,11 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     """How much work a search may do.
 
     episodes: paired closed-loop episodes of a finalist, screen_episodes of them first, for hopeless ones to end early.
-    distillation_steps: training steps of each cut block; a quarter as many of the whole model follow.
-    rounds: interleaved rounds of the benchmark. minutes: after this long no further candidate is begun.
+    distillation_steps: training steps of each cut block. rounds: interleaved rounds of the benchmark.
+    minutes: after this long no further candidate is begun.
     """
 
-    episodes: Positive = 300
+    episodes: Positive = 400
     screen_episodes: Positive = 100
     distillation_steps: Positive = 180
     rounds: Positive = 20

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fleet.optimizer.archive import rewrite
 from fleet.optimizer.errors import IntakeError
 
 Format = Literal["pt2", "onnx"]
@@ -86,8 +87,6 @@ def sniff(path: Path) -> Format:
 def prepare(source: Path, kind: Format, target: Path) -> list[str]:
     """Write the cleaned model to `target`; returns notes for the log. Only ever called in a confined child."""
     if kind == "pt2":
-        from fleet.optimizer.archive import rewrite
-
         return [f"left out of the upload: {name}" for name in rewrite(source, target)]
     check_onnx(source)
     shutil.copyfile(source, target)

@@ -22,7 +22,7 @@ from agent.inference.policy_card import Card
 from fleet.optimizer import intake, onnx_file, report
 from fleet.optimizer.errors import IntakeError, OptimizerError, PassError
 from fleet.optimizer.evaluation import generator
-from fleet.optimizer.inputs import Feeds, InputSpec, endless, read, split, synthetic
+from fleet.optimizer.inputs import Feeds, InputSpec, endless, join, read, split, synthetic
 from fleet.optimizer.intake import Format
 from fleet.optimizer.passes.distil import Distil, distil
 from fleet.optimizer.passes.prune import Prune, prune
@@ -192,11 +192,7 @@ def _batches(request: MakeRequest, samples: list[Feeds], card: Card | None) -> I
     make_batches = generator(request.evaluator)
     if make_batches and card:
         return make_batches(card, BATCH, LEARNING_SEED)
-    return itertools.chain([_whole(samples)], endless(samples, BATCH, request.seed))
-
-
-def _whole(samples: list[Feeds]) -> Feeds:
-    return {name: np.concatenate([sample[name] for sample in samples]) for name in samples[0]}
+    return itertools.chain([join(samples)], endless(samples, BATCH, request.seed))
 
 
 def _outputs(program: "Program", card: Card | None) -> list[str]:

@@ -8,6 +8,7 @@
 The parent imports neither torch nor onnx.
 """
 
+import os
 import shutil
 import tempfile
 import time
@@ -31,6 +32,8 @@ from fleet.optimizer.sandbox import IsCancelled, OnProgress
 T = TypeVar("T")
 
 SEED = 0
+#: Percent of this machine's memory that a child may use.
+_MEMORY_SHARE, _PHYSICAL = 60, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 #: What making takes of a search, about.
 MAKING = 0.5
 
@@ -60,7 +63,7 @@ class _Search:
         self._begun = time.monotonic()
         self._log: list[str] = []
         self._making_failed: dict[str, str] = {}
-        self._facts = Facts(request.format, informed=bool(request.evaluation or request.evaluator))
+        self._facts = Facts(request.format, informed=bool(request.evaluation or (request.evaluator and request.card)))
         self._candidates = candidates(request.recipe, self._facts, request.budget.distillation_steps)
         self._deadline_ms = verdict.DEADLINE_MS
         self._card: str | None = None
@@ -271,7 +274,9 @@ class _Search:
         def heard(share: float, text: str) -> None:
             self._on_progress(begin + (end - begin) * share, f"{name}: {text}" if name else text)
 
-        limits = ChildLimits(wall_seconds=max(120.0, 60 * self._request.budget.minutes))
+        limits = ChildLimits(
+            memory_bytes=_MEMORY_SHARE * _PHYSICAL // 100, wall_seconds=max(120.0, 60 * self._request.budget.minutes)
+        )
         finished = sandbox.run(
             module, request, self._work / "child", limits=limits, on_progress=heard, cancelled=self._cancelled
         )
