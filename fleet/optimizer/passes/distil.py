@@ -3,9 +3,9 @@
 Each cut block learns its original's outputs by itself, from what the original feeds it: no gradient has to pass the
 rest of the model, so a step is cheap and nothing else can get worse. Measured on the demonstration's policy with seven
 eighths of its channels cut, 2,000 paired episodes: 4.2 ± 0.6 points lost become 1.3 ± 0.5 after 300 steps a block (20 s
-on two cores for seven blocks), and 0.3 ± 0.4 after 60 more of the whole model (14 s); 200 steps of the whole alone (73 s)
-leave 2.5 ± 0.7. With three quarters cut, the blocks learn so well that training the whole only adds noise.
-What was best on samples held out is kept, so that nothing ever ends worse than it began.
+on two cores for seven blocks), and 0.3 ± 0.4 after 60 more of the whole model (14 s); 200 steps of the whole alone
+(73 s) leave 2.5 ± 0.7. With three quarters cut, the blocks learn so well that training the whole only adds noise. What
+was best on samples held out is kept, so that nothing ever ends worse than it began.
 """
 
 import math
