@@ -124,8 +124,8 @@ class _Measurement:
             if self._result.hopeless:
                 return
         report.progress(0.8, "timing")
-        theirs = runtimes.load((self._before or self._out) / "model.onnx")
-        benchmark.latency(self._figures, self._model, theirs, self._samples, self._request.budget.rounds)
+        mine, theirs = self._out / "model.onnx", (self._before or self._out) / "model.onnx"
+        benchmark.latency(self._figures, mine, theirs, self._samples, self._request.budget.rounds)
         if self._before is None:
             self._figures.ratio_p50 = self._figures.ratio_low = self._figures.ratio_high = 1.0
         report.progress(0.95, "weighing")
