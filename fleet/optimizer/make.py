@@ -114,12 +114,10 @@ def _from_program(request: MakeRequest, clean: Path, card: Card | None) -> list[
 
 def _vary(variation: Variation, bench: Workbench, sample: Feeds, card: Card | None) -> Made:
     """Carry out one variation's techniques and export it. What is wrong with one must not end the others."""
-    from fleet.optimizer import graph
     from fleet.optimizer.passes.export import export
 
     start, facts, whole = time.monotonic(), bench.facts, bench.report
     steps = 1 + len(variation.passes)
-    facts.feed_forward = len(graph.blocks(bench.program.module))
     try:
         for number, config in enumerate(variation.passes):
             bench.report = functools.partial(_within, whole, number / steps, (number + 1) / steps)

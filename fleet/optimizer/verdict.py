@@ -15,8 +15,8 @@ MODEL_SHARE = 0.5
 DEADLINE_MS = 100.0
 #: Characters of a reason that is put together from others.
 MAX_REASON = 1000
-#: Two sessions of one and the same file, timed in turn, differed by up to this much (−2 to 0 % on a quiet machine, −2 to
-#: 3 % on a busy one): less is no difference.
+#: Two sessions of one and the same file, timed in turn, differed by up to this much (−2 to 0 % on a quiet machine,
+#: −2 to 3 % on a busy one): less is no difference.
 SAME_SPEED = 0.03
 #: Least mean cosine similarity. Alone it must say enough; beside episodes it only turns away the hopeless, because it
 #: does not tell what a policy can still do (0.993 lost 37 points once, and nothing another time).

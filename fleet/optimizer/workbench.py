@@ -16,12 +16,9 @@ BATCH = 64
 
 
 class ModelFacts(msgspec.Struct, kw_only=True):
-    """What was learned while a model was made: parameters, its feed-forward blocks and what was done to them."""
+    """What was learned while a model was made: its parameters, and what was done to its feed-forward blocks."""
 
     parameters: int = 0
-    feed_forward: int = 0
-    inputs: list[dict[str, Any]] = []
-    outputs: list[str] = []
     blocks: list[dict[str, Any]] = msgspec.field(default_factory=list)
     distilled: list[dict[str, Any]] = msgspec.field(default_factory=list)
     notes: list[str] = msgspec.field(default_factory=list)
