@@ -42,9 +42,8 @@ IMAGE = 64
 #: x, y, height, three rotations, and 1 when the gripper is closed.
 STATE = 7
 ACTION = 7
-#: Actions in one decision, and how many of them are carried out before the next.
+#: Actions in one decision; the policy card says how many of them are carried out before the next.
 CHUNK = 8
-EXECUTE = 4
 #: Steps after which an episode has failed.
 HORIZON = 40
 OBJECTS = 4
