@@ -1,14 +1,11 @@
 """A disk that fills up in the middle of things."""
 
-import contextlib
-import os
-import subprocess
-
 import pytest
 
 from agent.deployment import machine
 from agent.wire.messages import Config
 from tests.agent.deployment.conftest import Device
+from tests.agent.disks import fill, small_disk
 from tests.agent.variants import variant
 from tests.agent.waiting import wait_for
 
@@ -16,25 +13,12 @@ MIB = 1024**2
 
 
 @pytest.fixture
-def small(broker, tmp_path):
+def small(broker):
     """A device whose data folder is a disk of 40 MB, and the disk."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if (
-        os.geteuid() != 0
-        or subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", "size=40m", "none", str(disk)], check=False).returncode
-    ):
-        pytest.skip("mounting a small file system needs root, and a container that allows it")
-    made = Device(disk / "data", broker.port)
-    yield made, disk
-    made.stop()
-    subprocess.run(["/bin/umount", str(disk)], check=True)
-
-
-def fill(disk) -> None:
-    with (disk / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
-        while ballast.write(b"x" * 4096):
-            pass
+    with small_disk("40m") as disk:
+        made = Device(disk / "data", broker.port)
+        yield made, disk
+        made.stop()
 
 
 def test_an_update_that_does_not_fit_is_refused_before_a_byte_is_fetched(server, small):
@@ -71,12 +55,12 @@ def test_a_disk_that_fills_up_during_the_download_ends_it_and_leaves_no_rest(ser
 def test_a_wish_that_the_disk_does_not_take_is_taken_when_there_is_room(server, small, monkeypatch, caplog):
     monkeypatch.setattr(machine, "_PAUSE_SECONDS", 0.1)
     there, disk = small
-    fill(disk)
+    ballast = fill(disk)
     made = variant()
     server.offer(made)
     server.wish(made.digest, "p-1", Config(watch_seconds=0.1))
     wait_for("the trouble", lambda: "No space left on device" in caplog.text)
     assert there.saved.desired_version == -1
-    (disk / "ballast").unlink()
+    ballast.unlink()
 
     server.ended("p-1", "active")

@@ -1,7 +1,5 @@
 """Telemetry waits on disk while there is no link."""
 
-import contextlib
-import os
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +9,7 @@ import pytest
 from agent.link import offline_queue
 from agent.link.offline_queue import OfflineQueue
 from agent.wire.messages import Sample
+from tests.agent.disks import fill, small_disk
 
 
 def sample(number: int) -> Sample:
@@ -143,32 +142,18 @@ def test_a_sample_that_cannot_be_read_is_dropped_and_stops_nothing(path):
     queue.close()
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of one megabyte."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    small = tmp_path / "small"
-    small.mkdir()
-    if subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", "size=1m", "none", str(small)], check=False).returncode:
-        pytest.skip("this container may not mount a file system")
-    yield small
-    subprocess.run(["/bin/umount", str(small)], check=True)
+def test_a_full_disk_costs_samples_and_stops_nothing():
+    with small_disk("1m") as disk:
+        queue = OfflineQueue(disk / "telemetry.db")
+        for number in range(10):
+            queue.put("b-1", sample(number))
+        ballast = fill(disk)
+        queue.put("b-1", sample(10))
 
-
-def test_a_full_disk_costs_samples_and_stops_nothing(small_disk):
-    queue = OfflineQueue(small_disk / "telemetry.db")
-    for number in range(10):
-        queue.put("b-1", sample(number))
-    with (small_disk / "somebody_elses").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
-        while ballast.write(b"x" * 4096):
-            pass
-    queue.put("b-1", sample(10))
-
-    assert drained(queue) == [("b-1", number) for number in range(10)]
-    assert queue.peek() is None
-    (small_disk / "somebody_elses").unlink()
-    queue.put("b-1", sample(11))
-    assert drained(queue) == [("b-1", 11)]
-    assert len(queue) == 0
-    queue.close()
+        assert drained(queue) == [("b-1", number) for number in range(10)]
+        assert queue.peek() is None
+        ballast.unlink()
+        queue.put("b-1", sample(11))
+        assert drained(queue) == [("b-1", 11)]
+        assert len(queue) == 0
+        queue.close()
