@@ -126,7 +126,7 @@ class Agent:
         """Within three seconds, whatever is under way."""
         self._stopping.set()
         if self._loop:
-            self._loop.stop()
+            self._loop.stop(seconds=0.6)
         self._machine.stop(seconds=0.6)
         self._connection.stop(self._presence.farewell(), seconds=0.6)
         self._commands.stop(seconds=0.3)

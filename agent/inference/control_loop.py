@@ -48,8 +48,11 @@ class ControlLoop(threading.Thread):
         self._card: Card | None = None
         self._last_trouble = ("", 0.0)
 
-    def stop(self) -> None:
+    def stop(self, seconds: float = 1.0) -> None:
+        """Ends after the decision that is under way: an interpreter that ends below the runtime's feet aborts."""
         self._stop_event.set()
+        if self.is_alive():
+            self.join(seconds)
 
     def run(self) -> None:
         due = self._clock()
