@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check
 CHECK ?=
+PROFILE ?=
+export PROFILE
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev demo demo-reset test lint format clean
@@ -29,7 +31,7 @@ $(VENV)/.installed-dev: requirements.txt requirements-dev.txt | $(BIN)/python
 install: $(VENV)/.installed ## Make .venv and install the server
 install-dev: $(VENV)/.installed-dev ## The same, with the tests' and linters' tools
 
-demo: $(VENV)/.installed ## The whole product on this machine with six simulated devices (CHECK=1: prove the loop, and end)
+demo: $(VENV)/.installed ## The whole product on this machine with six simulated devices (CHECK=1: prove the loop, and end; PROFILE=services)
 	@$(BIN)/python manage.py demo $(if $(CHECK),--check "$(CHECK)")
 
 demo-reset: $(VENV)/.installed ## Clear the demo's data

@@ -1,19 +1,29 @@
 """Settings of the server. What differs between installations is an environment variable, read here and nowhere else.
 
-With none of them set, the server runs on SQLite, a file-system queue and the embedded broker, below `EDGEFLEET_DATA`.
+With none of them set, the server runs on SQLite, a file-system queue and the embedded broker, below `EDGEFLEET_DATA`;
+with `PROFILE=services`, on PostgreSQL, Redis and mosquitto.
 """
 
 import os
 import secrets
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import dj_database_url
 import plotly
+
+from fleet import profiles
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 #: Where everything lives that this installation makes: database, artifacts, queue, keys.
 DATA_DIR = Path(os.environ.get("EDGEFLEET_DATA", BASE_DIR / "var")).resolve()
 KEYS_DIR = DATA_DIR / "keys"
+#: A set of defaults by name; what is set beside it counts more.
+PROFILE = os.environ.get("PROFILE", "")
+_defaults = profiles.defaults(PROFILE, DATA_DIR, os.environ)
+_environ = {**_defaults, **os.environ}
+#: What the profile filled in, and may therefore make and remove.
+PROFILE_OWN = frozenset(_defaults) - frozenset(os.environ)
 
 
 def _kept_secret(name: str) -> str:
@@ -96,7 +106,7 @@ TEMPLATES = [
 
 # --- Database -------------------------------------------------------------------------------------------------------
 
-DATABASES = {"default": dj_database_url.config(default=f"sqlite:///{DATA_DIR / 'edgefleet.db'}")}
+DATABASES = {"default": dj_database_url.parse(_environ.get("DATABASE_URL", f"sqlite:///{DATA_DIR / 'edgefleet.db'}"))}
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     DATABASES["default"]["OPTIONS"] = {
         # A transaction takes the write lock at its start: two that read first and write later would else deadlock.
@@ -104,6 +114,9 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "timeout": 30,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA temp_store=MEMORY;",
     }
+else:
+    # A connection that is kept was perhaps cut meanwhile: it is looked at before it is used again.
+    DATABASES["default"] |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- People ---------------------------------------------------------------------------------------------------------
@@ -147,9 +160,13 @@ FILE_UPLOAD_TEMP_DIR = None
 MAX_UPLOAD_BYTES = int(os.environ.get("EDGEFLEET_MAX_UPLOAD_BYTES", 8 * 1024**3))
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
-# --- Queue ----------------------------------------------------------------------------------------------------------
+# --- Queue and live events ------------------------------------------------------------------------------------------
 
-CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL", "filesystem://")
+#: What all keys and channels in Redis begin with, so that several installations can share one.
+REDIS_PREFIX = _environ.get("EDGEFLEET_REDIS_PREFIX", "edgefleet:")
+#: A Redis that wakes open pages; without one, each web process asks the database again and again.
+EVENTS_URL = _environ.get("EDGEFLEET_EVENTS_URL", "")
+CELERY_BROKER_URL = _environ.get("CELERY_BROKER_URL", "filesystem://")
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True  # a job's truth is its database row (fleet.jobs)
 CELERY_TASK_DEFAULT_QUEUE = "default"
@@ -168,7 +185,7 @@ if CELERY_BROKER_URL.startswith("filesystem:"):
     }
 elif CELERY_BROKER_URL.startswith("redis"):
     # Longer than the longest job: a task that outlasts it would be delivered twice.
-    CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 12 * 3600, "global_keyprefix": "edgefleet:"}
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 12 * 3600, "global_keyprefix": REDIS_PREFIX}
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "beat.db")
 # A tick that no worker took in time is dropped: the next one does its work.
 CELERY_BEAT_SCHEDULE = {
@@ -182,15 +199,19 @@ CELERY_BEAT_SCHEDULE = {
 
 # --- MQTT -----------------------------------------------------------------------------------------------------------
 
-#: `embedded` starts amqtt in a process of ours; `external` expects a broker at MQTT_URL.
-MQTT_BROKER = os.environ.get("MQTT_BROKER", "embedded")
+#: `embedded`: amqtt in a process of ours; `mosquitto`: mosquitto as a process of ours; `external`: a mosquitto that
+#: runs at MQTT_URL already. Each time `manage.py broker` keeps the logins.
+MQTT_BROKER = _environ.get("MQTT_BROKER", "embedded")
 MQTT_SERVER_SECRET = _kept_secret("mqtt_secret")
-MQTT_HOST = os.environ.get("MQTT_HOST", "127.0.0.1")
-MQTT_PORT = int(os.environ.get("MQTT_PORT", "1883"))
-#: Where the embedded broker listens; 0.0.0.0 lets devices of other machines in.
+MQTT_URL = os.environ.get("MQTT_URL", "mqtt://127.0.0.1:1883")
+_broker = urlsplit(MQTT_URL)
+if _broker.scheme not in {"mqtt", "mqtts"} or not _broker.hostname:
+    raise ValueError(f"MQTT_URL is {MQTT_URL!r}; it has the form mqtt://host:port, or mqtts://host:port for TLS")
+MQTT_HOST, MQTT_TLS = _broker.hostname, _broker.scheme == "mqtts"
+MQTT_PORT = (8883 if MQTT_TLS else 1883) if _broker.port is None else _broker.port
+#: Where a broker of ours listens; 0.0.0.0 lets devices of other machines in.
 MQTT_BIND = os.environ.get("MQTT_BIND", "127.0.0.1")
-MQTT_USERNAME = "server"
-#: Certificate and key of the embedded broker, and the authority that the gateway checks it with (all PEM files).
+#: Certificate and key of a broker of ours, and the authority that the gateway checks it with (all PEM files).
 MQTT_TLS_CERTIFICATE = os.environ.get("MQTT_TLS_CERTIFICATE", "")
 MQTT_TLS_KEY = os.environ.get("MQTT_TLS_KEY", "")
 MQTT_TLS_CA = os.environ.get("MQTT_TLS_CA", "")

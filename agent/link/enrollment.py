@@ -2,7 +2,7 @@
 
 1. Make nonce and secret and store them, fsynced, before anything is sent: a power cut then repeats the same request,
    and the server answers a repeated request as it did the first.
-2. Log in as `enroll-<token id>` with the token's secret, and subscribe to the reply for this nonce alone.
+2. Log in as `enroll-<token id>-<number>` with the token's secret, and subscribe to the reply for this nonce alone.
 3. Ask until there is an answer. `pending` and `rejected` are answers that may change, so ask again, more slowly.
 4. `accepted` carries the device id: store it. The device logs in with it and its own secret from now on.
 """
@@ -22,6 +22,7 @@ from agent.files import write_atomically
 from agent.link.backoff import delay
 from agent.link.connection import Connection, Credentials
 from agent.wire import codec, topics
+from agent.wire.access import ENROLL_LOGINS, enroll_login
 from agent.wire.hardware import Hardware
 from agent.wire.messages import EnrollReply, EnrollRequest
 
@@ -81,6 +82,7 @@ class Enrollment:
                 "The device is not enrolled yet and has no enrollment token. Make one on the server's page "
                 "for enrollment tokens, and give it as --token or EDGE_AGENT_TOKEN."
             )
+        login = enroll_login(token_id, secrets.randbelow(ENROLL_LOGINS))
         self._identity = identity
         self._data = settings.data
         self._topic = topics.enroll_request(identity.nonce)
@@ -98,7 +100,7 @@ class Enrollment:
         self._connected = threading.Event()
         self._connection = Connection(
             settings.server,
-            Credentials(f"enroll-{identity.nonce}", f"enroll-{token_id}", token_secret),
+            Credentials(f"enroll-{identity.nonce}", login, token_secret),
             on_message=self._received,
             on_connected=self._connected.set,
             subscriptions=(topics.enroll_reply(identity.nonce),),

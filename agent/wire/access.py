@@ -14,6 +14,16 @@ _ENROLL_REQUEST = re.compile(rf"{PREFIX}/enroll/[A-Za-z0-9_-]{{1,64}}/request\Z"
 _ENROLL_REPLY = re.compile(rf"{PREFIX}/enroll/[A-Za-z0-9_-]{{1,64}}/reply\Z")
 
 
+#: User names of one enrollment token. Brokers that bind the client id to the user name let in one connection for each;
+#: devices that boot together, with one token, choose among these at random.
+ENROLL_LOGINS = 32
+
+
+def enroll_login(token_id: str, number: int) -> str:
+    """The user name of a device that enrolls; `number` from 0 to ENROLL_LOGINS - 1."""
+    return f"enroll-{token_id}-{number}"
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """A login that the broker knows."""
@@ -45,6 +55,6 @@ def may(identity: Identity, action: Action, topic: str) -> bool:
 
 def client_id_ok(identity: Identity, client_id: str) -> bool:
     """Client ids are session keys: bound to the identity, or anyone could take a session over and inherit its queue."""
-    if identity.kind == "device":
-        return client_id == identity.name
-    return bool(client_id) and client_id.startswith(f"{identity.kind}-")
+    if identity.kind == "enroll":
+        return client_id.startswith("enroll-")
+    return client_id == identity.name

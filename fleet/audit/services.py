@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from django.contrib.auth.models import AnonymousUser
 
+from fleet.audit import wake
 from fleet.audit.models import Event, Signal
 
 
@@ -25,3 +26,4 @@ def announce(*topics: str) -> None:
     """Tell open pages that `fleet`, `device:<id>`, `rollout:<id>`, `job:<id>`, `version:<id>` or `groups` changed."""
     if topics:
         Signal.objects.create(topics=sorted(set(topics)))
+        wake.knock()

@@ -14,17 +14,18 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from django.db import DatabaseError, InterfaceError, close_old_connections, connections
 from django.db.models import QuerySet
 
+from agent.wire.access import ENROLL_LOGINS, enroll_login
 from agent.wire.states import Admission
-from fleet.brokers.identities import ENROLL, Credential, IdentityTable, name_ok
+from fleet.brokers.identities import ENROLL, Credential, name_ok, token_of
 from fleet.brokers.rates import TokenBucket
 from fleet.devices.models import Device, EnrollmentToken
 
@@ -33,6 +34,16 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 #: Logs these names out.
 End = Callable[[Collection[str]], Awaitable[None]]
+
+
+class Table(Protocol):
+    """Where logins go: a broker's own table, or what a broker is told. Both give the names whose login is over."""
+
+    def update(self, credentials: Mapping[str, Credential]) -> list[str]: ...
+
+    def replace(self, credentials: Mapping[str, Credential]) -> list[str]: ...
+
+    def __len__(self) -> int: ...
 
 
 class DatabaseAwayError(Exception):
@@ -56,7 +67,7 @@ class Pace:
 class Follower:
     """Fills `table`. All methods belong to one event loop."""
 
-    def __init__(self, table: IdentityTable, pace: Pace | None = None) -> None:
+    def __init__(self, table: Table, pace: Pace | None = None) -> None:
         self.table = table
         self._pace = pace or Pace()
         self._database = DatabaseThread()
@@ -194,7 +205,7 @@ def read_changed(since: datetime) -> dict[str, Credential]:
 def read_one(name: str) -> dict[str, Credential]:
     """The login of that name; empty when there is none. One query."""
     if name.startswith(ENROLL):
-        return _tokens(EnrollmentToken.objects.filter(pk=name.removeprefix(ENROLL)))
+        return _tokens(EnrollmentToken.objects.filter(pk=token_of(name)))
     return _devices(Device.objects.filter(pk=name))
 
 
@@ -210,6 +221,7 @@ def _tokens(rows: QuerySet[EnrollmentToken]) -> dict[str, Credential]:
     """One that expired or is used up still logs in, so that it can be told why it is refused."""
     columns = rows.order_by().values_list("pk", "salt", "digest", "revoked_at")
     return {
-        f"{ENROLL}{name}": Credential("enroll", revoked_at is None, bytes(salt), bytes(digest))
+        enroll_login(name, number): Credential("enroll", revoked_at is None, bytes(salt), bytes(digest))
         for name, salt, digest, revoked_at in columns.iterator(chunk_size=2000)
+        for number in range(ENROLL_LOGINS)
     }

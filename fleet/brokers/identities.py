@@ -11,8 +11,11 @@ from agent.wire.access import Identity, Kind
 from agent.wire.topics import SAFE_ID
 from fleet.devices.credentials import digest, matches, new_salt
 
-#: Logins of enrollment tokens begin so; a device may not be called that.
-ENROLL = "enroll-"
+#: Logins of enrollment tokens begin so, and the server's; a device may not be called that.
+ENROLL, SERVER = "enroll-", "server-"
+#: The server's connections, by name: what comes up, what goes down, the blocks, and the one that administers logins.
+ADMIN = "server-logins"
+SERVERS = ("server-inbox", "server-outbox", "server-blocks", ADMIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +30,20 @@ class Credential:
 
 def name_ok(name: str, kind: Kind) -> bool:
     """Whether an identity may be called that: names are put into topics, and kinds must not borrow each other's."""
-    return bool(SAFE_ID.match(name)) and name.startswith(ENROLL) == (kind == "enroll")
+    if not SAFE_ID.match(name) or name.startswith(SERVER):
+        return False
+    return name.startswith(ENROLL) == (kind == "enroll")
+
+
+def token_of(name: str) -> str:
+    """The id of the enrollment token that a login belongs to."""
+    return name.removeprefix(ENROLL).rpartition("-")[0]
 
 
 class IdentityTable:
     """All logins of one broker, in memory. Used by one thread (the broker's event loop)."""
 
-    def __init__(self, server_name: str, server_secret: str) -> None:
-        self._server_name = server_name
+    def __init__(self, server_secret: str) -> None:
         self._server = _credential("server", server_secret)
         #: Names that nobody has are checked against this, so that they take as long as those that somebody has.
         self._decoy = _credential("device", secrets.token_urlsafe(32))
@@ -44,13 +53,9 @@ class IdentityTable:
         """Logins that are known, the server's included."""
         return len(self._rows) + 1
 
-    @property
-    def server(self) -> Identity:
-        return Identity(self._server_name, "server")
-
     def verify(self, name: str, secret: str) -> Identity | None:
         """Who logs in with this name and secret; None unless both are right and the login is valid. About 0.1 ms."""
-        row = self._server if name == self._server_name else self._rows.get(name)
+        row = self._server if name.startswith(SERVER) else self._rows.get(name)
         known = row or self._decoy
         if not matches(secret, known.salt, known.digest) or row is None or not row.active:
             return None
@@ -68,7 +73,7 @@ class IdentityTable:
         return gone + self.update(credentials)
 
     def _set(self, name: str, credential: Credential) -> bool:
-        if name == self._server_name or not name_ok(name, credential.kind):
+        if not name_ok(name, credential.kind):
             return False
         earlier = self._rows.get(name)
         self._rows[name] = credential

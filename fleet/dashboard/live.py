@@ -1,8 +1,8 @@
 """What changed, to every open page: one reader of the signals for the whole process, whatever the number of viewers.
 
 1. The first stream starts the reader; the last one to leave stops it.
-2. Every `INTERVAL` the reader asks once for signals it has not seen. Those of the last `OVERLAP` are asked for again,
-   because a transaction that began earlier may commit later with a smaller number.
+2. Every `INTERVAL`, or after a knock (fleet.audit.wake), the reader asks once for signals it has not seen. Those of
+   the last `OVERLAP` are asked for again: a transaction that began earlier may commit later with a smaller number.
 3. Each stream holds the set of its topics that changed and were not sent yet: it coalesces, and cannot grow.
 4. A new stream first hears the signals of the last `OVERLAP`, which its page may just have missed.
 """
@@ -18,14 +18,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import Error, close_old_connections, connection
 from django.utils import timezone
 
 from fleet.audit.models import Signal
+from fleet.audit.wake import Door
 
 log = logging.getLogger(__name__)
 
 INTERVAL = 0.4
+#: The same, where a knock is waited for on top.
+KNOCK_INTERVAL = 0.1
 OVERLAP = timedelta(seconds=5)
 KEEP_ALIVE = 15.0
 #: A stream ends after this long, and the browser opens the next: a person who lost access is noticed.
@@ -94,11 +98,13 @@ class Hub:
         loop = asyncio.get_running_loop()
         self._seen, self._low = {}, 0
         thread = ThreadPoolExecutor(1, thread_name_prefix="live")
+        door = Door()
         try:
             while True:
                 await self._look(loop, thread)
-                await asyncio.sleep(INTERVAL)
+                await door.knocked(INTERVAL if not settings.EVENTS_URL else KNOCK_INTERVAL)
         finally:
+            await door.close()
             thread.submit(connection.close)
             thread.shutdown(wait=False)
 

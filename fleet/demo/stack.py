@@ -68,10 +68,16 @@ class Stack:
 
     web_port: int
     mqtt_port: int
+    #: Set when the broker runs elsewhere already.
+    external_url: str = ""
 
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.web_port}"
+
+    @property
+    def mqtt_url(self) -> str:
+        return self.external_url or f"mqtt://127.0.0.1:{self.mqtt_port}"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -80,7 +86,8 @@ class Stack:
             "DJANGO_SETTINGS_MODULE": "fleet.settings",
             "EDGEFLEET_DATA": str(settings.DATA_DIR),
             "EDGEFLEET_ADDRESS": self.address,
-            "MQTT_PORT": str(self.mqtt_port),
+            "MQTT_BROKER": settings.MQTT_BROKER,
+            "MQTT_URL": self.mqtt_url,
             "PYTHONUNBUFFERED": "1",
             # Several processes share few cores: one thread each, unless a piece of work asks for more.
             "OMP_NUM_THREADS": "1",
@@ -91,8 +98,7 @@ class Stack:
         manage = (sys.executable, "manage.py")
         celery = (sys.executable, "-m", "celery", "--quiet", "-A", "fleet")
         worker = (*celery, "worker", "--loglevel", "WARNING", "--without-gossip", "--without-mingle")
-        if settings.MQTT_BROKER == "embedded":
-            yield Process("broker", (*manage, "broker"))
+        yield Process("broker", (*manage, "broker"))
         yield Process("gateway", (*manage, "gateway"))
         yield Process(
             "web",
@@ -114,7 +120,7 @@ class Stack:
                 (sys.executable, "-m", "agent", "run"),
                 {
                     "EDGE_AGENT_DATA": str(devices_dir() / device.name),
-                    "EDGE_AGENT_SERVER": f"mqtt://127.0.0.1:{self.mqtt_port}",
+                    "EDGE_AGENT_SERVER": self.mqtt_url,
                     "EDGE_AGENT_TOKEN": token,
                     "EDGE_AGENT_NAME": device.name,
                     "EDGE_AGENT_SOURCE": "fleet.demo.source:tabletop",

@@ -4,6 +4,7 @@ Secrets are 256 bits at random, so a fast hash is enough; the parameters are tho
 (PBKDF2-HMAC-SHA512, 101 rounds, 64 bytes), so that one stored hash serves every broker adapter.
 """
 
+import base64
 import hashlib
 import hmac
 import secrets
@@ -12,8 +13,13 @@ ROUNDS = 101
 SALT_BYTES = 12
 
 
-def new_secret() -> str:
-    return secrets.token_urlsafe(32)
+def token_secret(key: str, token_id: str) -> str:
+    """An enrollment token's secret: HMAC-SHA256 of its id, so that a broker can be told of it at any time.
+
+    Only the server's own `key` gives it; the database, which holds its hash, does not.
+    """
+    made = hmac.digest(key.encode(), f"enrollment-token:{token_id}".encode(), "sha256")
+    return base64.urlsafe_b64encode(made).rstrip(b"=").decode()
 
 
 def new_salt() -> bytes:

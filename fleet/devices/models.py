@@ -49,11 +49,6 @@ class EnrollmentToken(models.Model):
     def __str__(self):
         return self.name
 
-    @property
-    def login(self) -> str:
-        """The MQTT user name of a device that enrolls with this token."""
-        return f"enroll-{self.id}"
-
     def refusal(self, now) -> str:
         """Why nobody can enroll with it now; empty when one can."""
         if self.revoked_at:

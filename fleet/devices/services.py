@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import msgspec
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.text import slugify
@@ -13,7 +14,7 @@ from agent.wire.states import Admission
 from fleet.audit.models import Event
 from fleet.audit.services import announce, record, record_many
 from fleet.devices import credentials
-from fleet.devices.models import Device, EnrollmentToken, Group
+from fleet.devices.models import Device, EnrollmentToken, Group, new_token_id
 from fleet.errors import Refused
 from fleet.gateway import outbox
 
@@ -30,8 +31,10 @@ def create_token(name, by, max_uses=1, auto_accept=False, expires_at=None, group
         raise Refused(f"A token can serve 1 to 1,000,000 devices, not {max_uses}.")
     if expires_at and expires_at <= timezone.now():
         raise Refused("The token would already be expired.")
-    secret, salt = credentials.new_secret(), credentials.new_salt()
+    token_id, salt = new_token_id(), credentials.new_salt()
+    secret = credentials.token_secret(settings.SECRET_KEY, token_id)
     token = EnrollmentToken.objects.create(
+        id=token_id,
         name=name[:128],
         salt=salt,
         digest=credentials.digest(secret, salt),

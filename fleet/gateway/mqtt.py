@@ -16,16 +16,17 @@ def client(
 
     With manual_ack a message counts as taken only when the caller acknowledges it.
     """
+    login = f"server-{name}"  # user name and client id: a broker may hold to their being the same
     made = paho.Client(
         paho.CallbackAPIVersion.VERSION2,
-        client_id=f"server-{name}",
+        client_id=login,
         clean_session=False,
         protocol=paho.MQTTv311,
         manual_ack=manual_ack,
     )
-    made.username_pw_set(settings.MQTT_USERNAME, settings.MQTT_SERVER_SECRET)
-    if settings.MQTT_TLS_CA:
-        made.tls_set(settings.MQTT_TLS_CA)
+    made.username_pw_set(login, settings.MQTT_SERVER_SECRET)
+    if settings.MQTT_TLS:
+        made.tls_set(settings.MQTT_TLS_CA or None)
     made.reconnect_delay_set(1, 15)
     made.max_inflight_messages_set(100)
 

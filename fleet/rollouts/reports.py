@@ -25,7 +25,7 @@ def deployments(known: list[tuple[Device, DeploymentReport, bool]], now: datetim
     """Apply reports in order. Returns those refused, with the reason."""
     rows = {
         row.pk: row
-        for row in Deployment.objects.select_for_update()
+        for row in Deployment.objects.select_for_update(of=("self",))
         .filter(pk__in={report.deployment_id for _, report, _ in known})
         .select_related("device", "variant__version__model")
     }

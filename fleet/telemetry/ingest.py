@@ -3,11 +3,11 @@
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
-from django.db.models import Q
 
 from agent.wire.messages import Sample as WireSample
 from agent.wire.messages import Telemetry
 from fleet.devices.models import Device
+from fleet.telemetry import store
 from fleet.telemetry.models import Sample
 
 Known = list[tuple[Device, Telemetry, bool]]
@@ -59,7 +59,7 @@ def telemetry(known: Known, now: datetime) -> list[tuple[Device, str]]:
     Returns what was refused, with the reason.
     """
     refused: list[tuple[Device, str]] = []
-    rows: dict[tuple[str, str, int], Sample] = {}
+    rows: dict[store.Key, Sample] = {}
     devices: dict[str, Device] = {}
     for device, body, _ in known:
         for sample in body.samples:
@@ -69,10 +69,7 @@ def telemetry(known: Known, now: datetime) -> list[tuple[Device, str]]:
                 continue
             rows.setdefault((device.pk, body.boot_id, sample.seq), _row(device, body.boot_id, sample, now))
             devices[device.pk] = device
-    for key in _stored(rows):
-        del rows[key]
-    fresh = sorted(rows.values(), key=lambda row: row.at)
-    Sample.objects.bulk_create(fresh, batch_size=200, ignore_conflicts=True)
+    fresh = store.add(rows)
     for row in fresh:
         _follow(devices[row.device_id], row)
     touched = {row.device_id for row in fresh}
@@ -107,23 +104,6 @@ def _row(device: Device, boot_id: str, sample: WireSample, now: datetime) -> Sam
         stage_postprocess=stages.postprocess if stages else None,
         **{name: getattr(sample, name) for name in _PLAIN},
     )
-
-
-def _stored(rows: dict[tuple[str, str, int], Sample]) -> list[tuple[str, str, int]]:
-    """Which of these samples are there already: one query."""
-    by_boot: dict[tuple[str, str], list[int]] = {}
-    for device_id, boot_id, seq in rows:
-        by_boot.setdefault((device_id, boot_id), []).append(seq)
-    found: list[tuple[str, str, int]] = []
-    pairs = list(by_boot.items())
-    for start in range(0, len(pairs), 100):
-        condition = Q()
-        for (device_id, boot_id), numbers in pairs[start : start + 100]:
-            condition |= Q(device_id=device_id, boot_id=boot_id, seq__gte=min(numbers), seq__lte=max(numbers))
-        found += [
-            key for key in Sample.objects.filter(condition).values_list("device_id", "boot_id", "seq") if key in rows
-        ]
-    return found
 
 
 def _follow(device: Device, row: Sample) -> None:

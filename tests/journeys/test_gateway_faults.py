@@ -5,6 +5,7 @@ import time
 import pytest
 
 from agent.wire import codec, topics
+from agent.wire.access import enroll_login
 from agent.wire.hardware import GIB, Hardware
 from agent.wire.messages import EnrollReply, EnrollRequest, Sample, State, Telemetry
 from tests.journeys.peer import Peer
@@ -17,7 +18,7 @@ BOARD = Hardware(cores=4, memory_bytes=4 * GIB, storage_bytes=32 * GIB)
 def device(installation):
     """A bare MQTT client that enrolled as a device: (its connection, its id)."""
     token = installation.api.post("/enrollment-tokens", {"name": "bare", "auto_accept": True})["token"]
-    login, secret = "enroll-" + token.split(".")[0], token.split(".")[1]
+    login, secret = enroll_login(token.split(".")[0], 0), token.split(".")[1]
     nonce = f"bare-{time.time_ns()}"
     with Peer(installation.stack.mqtt_port, login, secret, f"enroll-{nonce}") as stranger:
         stranger.subscribe(topics.enroll_reply(nonce))

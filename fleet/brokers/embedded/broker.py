@@ -235,7 +235,7 @@ class EmbeddedBroker:
             await broker.start()
             try:
                 for client_id, filters in self._standing.items():
-                    await broker.keep_for(client_id, self.table.server, filters)
+                    await broker.keep_for(client_id, Identity(client_id, "server"), filters)
                 await self._listen(broker.guard)
                 ready()
                 if follower is not None:
@@ -328,5 +328,5 @@ def tls_context(certificate: str, key: str) -> ssl.SSLContext:
 
 def _listen_problem(host: str, port: int, problem: OSError) -> str:
     if problem.errno == errno.EADDRINUSE:
-        return f"Port {port} of {host} is taken by another process. Stop that one, or choose another with MQTT_PORT."
+        return f"Port {port} of {host} is taken by another process. Stop that one, or choose another in MQTT_URL."
     return f"The broker cannot listen on {host}:{port} ({problem}). Set MQTT_BIND to an address of this machine."

@@ -89,8 +89,8 @@ class Address:
 
 
 def broker_address(host: str, settings) -> Address:
-    """The broker as devices name it: an external one by its own name, the embedded one by this server's."""
-    tls = bool(settings.MQTT_TLS_CERTIFICATE or settings.MQTT_TLS_CA)
+    """The broker as devices name it: an external one by its own name, one of ours by this server's."""
+    tls = settings.MQTT_TLS
     if settings.MQTT_BROKER == "external":
         name, local = settings.MQTT_HOST, False
     else:

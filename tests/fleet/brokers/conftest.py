@@ -7,17 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from fleet.brokers.mosquitto import configuration
 from tests.fleet.brokers.peers import Peer
-from tests.fleet.brokers.targets import Certificates, Embedded, Target
+from tests.fleet.brokers.targets import Certificates, Embedded, OurMosquitto, Target
 
 SECRETS = {
     name: f"secret-of-{name}".ljust(32, "_")
-    for name in ("server", *(f"dev{n:03d}" for n in range(200)), "enroll-aa", "enroll-bb")
+    for name in ("server", *(f"dev{n:03d}" for n in range(500)), "enroll-aa", "enroll-bb")
 }
 
 TARGETS: dict[str, Callable[[Certificates], Target]] = {
     "embedded": lambda certificates: Embedded(),
     "embedded over TLS": Embedded,
+    "mosquitto": lambda certificates: OurMosquitto(),
+    "mosquitto over TLS": OurMosquitto,
 }
 
 
@@ -46,6 +49,8 @@ def certificates(tmp_path_factory) -> Certificates:
 
 @pytest.fixture(scope="module", params=TARGETS)
 def target(request, certificates) -> Iterator[Target]:
+    if request.param.startswith("mosquitto") and (configuration.program() is None or configuration.plugin() is None):
+        pytest.skip("mosquitto is not installed: install it (Debian: apt install mosquitto) to try the fleet on it")
     made = TARGETS[request.param](certificates)
     made.start(SECRETS)
     yield made
@@ -73,12 +78,14 @@ def join(target) -> Iterator[Callable[..., Peer]]:
         local = name == "server"
         if name.startswith("enroll-"):
             options.setdefault("client_id", f"enroll-nonce{next(numbers)}")
+        if local:
+            options.setdefault("client_id", "server-inbox")
         joined.append(
             Peer(
                 target.server_port if local else target.device_port,
                 name,
                 SECRETS.get(name, "") if secret is None else secret,
-                ca="" if local and target.server_port != target.device_port else target.ca,
+                ca=target.ca,
                 **options,
             )
         )

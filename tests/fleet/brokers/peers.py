@@ -28,7 +28,10 @@ def until(condition: Callable[[], object], seconds: float = 5.0) -> bool:
 
 
 class Peer:
-    """One paho client. The constructor returns when the broker has answered, or has closed the connection."""
+    """One paho client; `server` is a connection of the server's.
+
+    The constructor returns when the broker has answered, or has closed the connection.
+    """
 
     def __init__(
         self,
@@ -49,9 +52,11 @@ class Peer:
         self.session_present = False
         self._answered = threading.Event()
         self._granted: dict[int, list[int]] = {}
+        if name == "server":
+            name = client_id = client_id or f"server-{id(self)}"
         self.client = mqtt.Client(
             mqtt.CallbackAPIVersion.VERSION2,
-            client_id or (f"server-{id(self)}" if name == "server" else name),
+            client_id or name,
             clean_session=clean,
             protocol=mqtt.MQTTv311,
             reconnect_on_failure=False,

@@ -321,6 +321,8 @@ def test_a_client_that_falls_silent_is_dropped(target, new_name):
 
 
 def test_connections_beyond_the_limit_are_refused_and_the_others_go_on(target, new_name):
+    if not target.limits_connections:
+        pytest.skip("mosquitto's max_connections drifts: the number of connections is limited at the firewall")
     lines, let_in = [], []
     for _ in range(MAX_CONNECTIONS + 10):
         me = new_name()

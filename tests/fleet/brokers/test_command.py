@@ -38,7 +38,7 @@ class Process:
                 "DJANGO_SETTINGS_MODULE": "fleet.settings",
                 "DATABASE_URL": f"sqlite:///{connection.settings_dict['NAME']}",
                 "EDGEFLEET_MQTT_SECRET": SECRET,
-                "MQTT_PORT": "0",
+                "MQTT_URL": "mqtt://127.0.0.1:0",
                 **environment,
             },
             stdout=subprocess.PIPE,
@@ -126,9 +126,8 @@ def test_it_says_in_a_sentence_why_it_cannot_start(start, certificates, tmp_path
         port = str(taken.getsockname()[1])
         environment, sentence = {
             "the same port": (
-                {"MQTT_PORT": port},
-                f"Port {port} of 127.0.0.1 is taken by another process. "
-                f"Stop that one, or choose another with MQTT_PORT.",
+                {"MQTT_URL": f"mqtt://127.0.0.1:{port}"},
+                f"Port {port} of 127.0.0.1 is taken by another process. Stop that one, or choose another in MQTT_URL.",
             ),
             "TLS without a key": (
                 {"MQTT_TLS_CERTIFICATE": str(certificates.certificate), "MQTT_TLS_KEY": str(tmp_path / "none.key")},

@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from agent.wire.access import enroll_login
 from agent.wire.states import Admission
 from fleet.brokers.embedded.broker import EmbeddedBroker
 from fleet.brokers.follower import Follower, Pace
@@ -21,7 +22,7 @@ from tests.fleet.brokers.peers import DOWN, ENROLL, UP, Peer, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SERVER = ("server", "the server's secret")
+SECRET = "the server's secret"
 
 
 def secret_of(device: Device) -> str:
@@ -34,7 +35,7 @@ def start() -> Iterator[Callable[..., EmbeddedBroker]]:
     started: list[EmbeddedBroker] = []
 
     def start(**pace) -> EmbeddedBroker:
-        table = IdentityTable(*SERVER)
+        table = IdentityTable(SECRET)
         started.append(EmbeddedBroker(table, follower=Follower(table, Pace(**pace))).start())
         return started[-1]
 
@@ -58,7 +59,7 @@ def join() -> Iterator[Callable[..., Peer]]:
 
 def join_token(join, broker: EmbeddedBroker, text: str) -> Peer:
     token_id, _, secret = text.partition(".")
-    return join(broker, f"enroll-{token_id}", secret, client_id="enroll-n1")
+    return join(broker, enroll_login(token_id, 0), secret, client_id="enroll-n1")
 
 
 # --- Getting in -----------------------------------------------------------------------------------------------------
@@ -71,7 +72,7 @@ def test_who_was_there_at_the_start_gets_in_and_who_was_not_admitted_does_not(st
     assert join(broker, device.id, secret_of(device)).let_in
     assert not join(broker, pending.id, secret_of(pending)).let_in
     assert not join(broker, retired.id, secret_of(retired)).let_in
-    assert join(broker, *SERVER).let_in
+    assert join(broker, "server", SECRET).let_in
     assert len(broker.table) == 4
 
 
@@ -103,7 +104,7 @@ def test_a_new_token_lets_devices_enroll_and_an_expired_one_still_connects_to_be
 def test_a_retired_device_is_thrown_out_within_about_a_second_and_its_last_will_is_heard(start, join):
     device = make_device()
     broker = start()
-    server = join(broker, *SERVER)
+    server = join(broker, "server", SECRET)
     server.subscribe(f"{UP}/#")
     peer = join(broker, device.id, secret_of(device), clean=False, will=(f"{UP}/{device.id}/state", b"offline"))
     services.retire(device, by=None)
@@ -164,7 +165,7 @@ def test_what_waited_for_a_device_that_was_rejected_is_gone_when_it_is_accepted_
     peer.subscribe(f"{DOWN}/{device.id}/#")
     if not connected:
         peer.leave()
-    assert join(broker, *SERVER).publish(f"{DOWN}/{device.id}/command/c1", b"order")
+    assert join(broker, "server", SECRET).publish(f"{DOWN}/{device.id}/command/c1", b"order")
     assert broker.queued_bytes == len(b"order")
     services.reject([device], by=None)
     assert until(lambda: broker.queued_bytes == 0)
@@ -250,7 +251,7 @@ def test_ten_thousand_logins_are_read_at_the_start():
         ],
         batch_size=500,
     )
-    table = IdentityTable(*SERVER)
+    table = IdentityTable(SECRET)
     follower = Follower(table)
 
     asyncio.run(follower.load())

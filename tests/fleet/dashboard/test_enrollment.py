@@ -100,7 +100,7 @@ def test_waiting_devices_are_listed_and_let_in_from_there(operating, db):
         ({}, "fleet.example:8000", "mqtt://127.0.0.1:1883", True),
         ({"MQTT_BIND": ANYWHERE}, "fleet.example:8000", "mqtt://fleet.example:1883", False),
         (
-            {"MQTT_BIND": ANYWHERE, "MQTT_TLS_CERTIFICATE": "x.pem"},
+            {"MQTT_BIND": ANYWHERE, "MQTT_TLS": True},
             "fleet.example",
             "mqtts://fleet.example:1883",
             False,
@@ -115,8 +115,7 @@ def test_devices_are_told_an_address_that_they_can_reach(given, host, url, local
         "MQTT_HOST": "127.0.0.1",
         "MQTT_BIND": "127.0.0.1",
         "MQTT_PORT": 1883,
-        "MQTT_TLS_CERTIFICATE": "",
-        "MQTT_TLS_CA": "",
+        "MQTT_TLS": False,
     }
     address = broker_address(host, SimpleNamespace(**{**usual, **given}))
     assert (address.url, address.local_only) == (url, local)

@@ -16,13 +16,16 @@ from honcho.manager import Manager
 
 from fleet.accounts.roles import Role
 from fleet.accounts.services import create_api_token, create_person
-from fleet.demo import stack
+from fleet.demo import services, stack
 from fleet.demo.loop import ADMIN, CHECK_REPORT, GROUP
 from fleet.devices.models import Group
 from fleet.devices.services import create_group, create_token
 
 #: Everything that an installation puts into its data folder.
-OWN = ("edgefleet.db*", "beat.db*", "artifacts", "work", "trials", "queue", "keys", "static", "devices", CHECK_REPORT)
+OWN = (
+    *("edgefleet.db*", "beat.db*", "artifacts", "work", "trials", "queue", "keys", "static", "devices", "mosquitto"),
+    CHECK_REPORT,
+)
 
 
 class Command(BaseCommand):
@@ -34,14 +37,23 @@ class Command(BaseCommand):
         parser.add_argument("--mqtt-port", type=int, default=1883, help="where the broker is; likewise")
         parser.add_argument("--check", default="", metavar="NAME", help="walk the loop on fresh data, report, end")
         parser.add_argument("--reset", action="store_true", help="delete the demo's data, and do nothing else")
+        parser.add_argument("--ready", action="store_true", help="say which services are missing, and do nothing else")
 
     def handle(self, **options):
+        missing = [] if options["reset"] else list(services.missing())
+        if missing or options["ready"]:
+            self.stdout.write("\n".join(missing) or f"Everything that {_profile()} needs is there.")
+            sys.exit(1 if missing else 0)
         if options["reset"]:
             return self._reset()
         if options["check"] and "EDGEFLEET_FRESH" not in os.environ:
             return self._in_fresh_folder()
-        ports = {name: self._port(name, options[key]) for name, key in (("web", "port"), ("mqtt", "mqtt_port"))}
-        running = stack.Stack(web_port=ports["web"], mqtt_port=ports["mqtt"])
+        external = settings.MQTT_URL if settings.MQTT_BROKER == "external" else ""
+        running = stack.Stack(
+            web_port=self._port("web", options["port"]),
+            mqtt_port=0 if external else self._port("mqtt", options["mqtt_port"]),
+            external_url=external,
+        )
         password = self._prepare()
         guide = stack.Process(
             "demo",
@@ -58,6 +70,11 @@ class Command(BaseCommand):
 
     def _reset(self):
         """Delete what an installation makes, by name: whatever else lies in the folder is somebody's."""
+        if settings.PROFILE:
+            services.remove()
+            self.stdout.write(f"Database and keys of {_profile()} are gone.")
+        if not settings.DATA_DIR.exists():
+            return
         for pattern in OWN:
             for path in list(settings.DATA_DIR.glob(pattern)):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -77,6 +94,8 @@ class Command(BaseCommand):
                 code = subprocess.run([sys.executable, *sys.argv], env=env, check=False).returncode  # noqa: S603  # ourselves
             except KeyboardInterrupt:
                 code = 130
+            if settings.PROFILE:
+                subprocess.run([sys.executable, "manage.py", "demo", "--reset"], env=env, check=True)  # ourselves
         sys.exit(code)
 
     def _port(self, name: str, wanted: int) -> int:
@@ -89,6 +108,9 @@ class Command(BaseCommand):
         """Tables, static files, the first admin. Returns the admin's password when it was made now."""
         settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
         self.stdout.write(f"Data folder: {settings.DATA_DIR}")
+        if settings.PROFILE:
+            services.make_database()
+            self.stdout.write(f"Profile {_profile()}: database {settings.DATABASES['default']['NAME']}")
         call_command("migrate", verbosity=0, interactive=False)
         call_command("collectstatic", verbosity=0, interactive=False, ignore_patterns=["datasets", "templates"])
         if User.objects.filter(username=ADMIN).exists():
@@ -119,3 +141,7 @@ class Command(BaseCommand):
             manager.add_process(process.name, process.line, env={**running.environment, **process.env})
         manager.loop()
         return manager.returncode or 0
+
+
+def _profile() -> str:
+    return settings.PROFILE or "the embedded profile"

@@ -1,0 +1,1 @@
+"""mosquitto, with its logins kept in its dynamic-security plugin."""
