@@ -133,6 +133,9 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _flag("EDGEFLEET_TLS")
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
+#: For the first admin; made at random when there is none (fleet.accounts.first_start).
+FIRST_PASSWORD = os.environ.get("EDGEFLEET_ADMIN_PASSWORD", "")
+
 # --- Language, time, files ------------------------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en"

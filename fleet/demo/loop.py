@@ -15,7 +15,6 @@ from fleet.demo.stack import DEVICES
 
 MODEL = "tabletop"
 GROUP = "everything"
-ADMIN = "admin"
 CHECK_REPORT = "check.json"
 CLASSES = ("embedded", "mobile", "edge_server")
 ASSETS = Path(__file__).parent / "assets"

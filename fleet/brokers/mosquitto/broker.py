@@ -77,17 +77,19 @@ class MosquittoBroker:
         failures = 0
         while True:
             begun = self._loop.time()
-            if self._place is not None:
-                configuration.write_state(self._place.state, self._logins.written(self._secret))
-                self._process = await _start(self._place, self._connections)
-            control = Control(self._connected, self._enrolled)
-            control.start()
             try:
-                ready()
-                ready = _said
-                await self._keep(control)
+                if self._place is not None:
+                    configuration.write_state(self._place.state, self._logins.written(self._secret))
+                    await self._start(self._place)
+                control = Control(self._connected, self._enrolled)
+                control.start()
+                try:
+                    ready()
+                    ready = _said
+                    await self._keep(control)
+                finally:
+                    await asyncio.to_thread(control.close)
             finally:
-                await asyncio.to_thread(control.close)
                 await self._end()
             failures = failures + 1 if self._loop.time() - begun < PAUSE else 0
             if failures >= ATTEMPTS:
@@ -142,6 +144,31 @@ class MosquittoBroker:
         await asyncio.to_thread(control.run, dynsec.prepare())
         self._logins.found(await asyncio.to_thread(control.clients))
 
+    async def _start(self, place: Place) -> None:
+        """Start the process, and wait until it listens."""
+        program, plugin = configuration.program(), configuration.plugin()
+        if program is None or plugin is None:
+            raise BrokerError(
+                f"mosquitto with its dynamic-security plugin is not installed "
+                f"({'its program' if program is None else configuration.PLUGIN} was not found; Debian: "
+                f"apt install mosquitto). Without it, MQTT_BROKER=embedded needs nothing."
+            )
+        if _listens(place):
+            raise BrokerError(
+                f"Port {place.port} of {place.host} is taken by another process. Choose another in MQTT_URL."
+            )
+        place.conf.write_text(configuration.text(place, plugin, self._connections))
+        self._process = await asyncio.create_subprocess_exec(program, "-c", place.conf, preexec_fn=_end_with_us)
+        end = self._loop.time() + START
+        while not _listens(place):
+            if self._process.returncode is not None:
+                raise BrokerError(
+                    f"mosquitto did not start (exit status {self._process.returncode}); its message is above."
+                )
+            if self._loop.time() > end:
+                raise BrokerError(f"mosquitto does not listen on {place.host}:{place.port} after {START:.0f} s.")
+            await asyncio.sleep(0.05)
+
     async def _end(self) -> None:
         process, self._process = self._process, None
         if process is None or process.returncode is not None:
@@ -166,30 +193,6 @@ class MosquittoBroker:
         """A device was answered: do not wait for the next look at the database, it will log in right away."""
         self._logins.heard(name, secret)
         await self._follower.look_up(name)
-
-
-async def _start(place: Place, connections: int) -> asyncio.subprocess.Process:
-    """The process, once it listens."""
-    program, plugin = configuration.program(), configuration.plugin()
-    if program is None or plugin is None:
-        raise BrokerError(
-            f"mosquitto with its dynamic-security plugin is not installed "
-            f"({'its program' if program is None else configuration.PLUGIN} was not found; Debian: "
-            f"apt install mosquitto). Without it, MQTT_BROKER=embedded needs nothing."
-        )
-    if _listens(place):
-        raise BrokerError(f"Port {place.port} of {place.host} is taken by another process. Choose another in MQTT_URL.")
-    place.conf.write_text(configuration.text(place, plugin, connections))
-    process = await asyncio.create_subprocess_exec(program, "-c", place.conf, preexec_fn=_end_with_us)
-    end = asyncio.get_running_loop().time() + START
-    while not _listens(place):
-        if process.returncode is not None:
-            raise BrokerError(f"mosquitto did not start (exit status {process.returncode}); its message is above.")
-        if asyncio.get_running_loop().time() > end:
-            process.kill()
-            raise BrokerError(f"mosquitto does not listen on {place.host}:{place.port} after {START:.0f} s.")
-        await asyncio.sleep(0.05)
-    return process
 
 
 def _end_with_us() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from fleet.brokers.mosquitto.dynsec import Document
 
 PLUGIN = "mosquitto_dynamic_security.so"
-#: A part's block is 128 KiB, a JSON body 256 KiB; the packet has a topic on top.
-MAX_MESSAGE, MAX_PACKET = 262_144, 300_000
+#: A block has 128 KiB, a JSON body at most 256; a packet has a topic on top.
+MAX_PACKET = 300_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,6 @@ def text(place: Place, plugin: Path, connections: int = -1) -> str:
         lines += [f"certfile {place.certificate}", f"keyfile {place.key}", "tls_version tlsv1.2"]
     lines += [
         f"max_packet_size {MAX_PACKET}",
-        f"message_size_limit {MAX_MESSAGE}",
         "max_inflight_messages 100",
         # What waits for a client that is away: the gateway's share is the fleet's telemetry, a device's is small.
         "max_queued_messages 100000",

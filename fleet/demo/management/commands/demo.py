@@ -1,7 +1,6 @@
 """`manage.py demo`: the whole product on this machine, with six simulated devices. `make demo` calls it."""
 
 import os
-import secrets
 import shutil
 import subprocess
 import sys
@@ -9,15 +8,14 @@ import tempfile
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.db import connections
 from honcho.manager import Manager
 
-from fleet.accounts.roles import Role
-from fleet.accounts.services import create_api_token, create_person
+from fleet.accounts.first_start import ADMIN, prepare
+from fleet.accounts.services import create_api_token
 from fleet.demo import services, stack
-from fleet.demo.loop import ADMIN, CHECK_REPORT, GROUP
+from fleet.demo.loop import CHECK_REPORT, GROUP
 from fleet.devices.models import Group
 from fleet.devices.services import create_group, create_token
 
@@ -111,12 +109,7 @@ class Command(BaseCommand):
         if settings.PROFILE:
             services.make_database()
             self.stdout.write(f"Profile {_profile()}: database {settings.DATABASES['default']['NAME']}")
-        call_command("migrate", verbosity=0, interactive=False)
-        call_command("collectstatic", verbosity=0, interactive=False, ignore_patterns=["datasets", "templates"])
-        if User.objects.filter(username=ADMIN).exists():
-            return ""
-        _, password = create_person(ADMIN, Role.ADMIN, by=None, password=secrets.token_urlsafe(9))
-        return password
+        return prepare()
 
     @staticmethod
     def _api_token() -> str:

@@ -7,8 +7,9 @@ import sys
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from fleet.accounts.first_start import ADMIN
 from fleet.demo.client import Client, wait_for
-from fleet.demo.loop import ADMIN, CHECK_REPORT, MODEL, Loop, last_line
+from fleet.demo.loop import CHECK_REPORT, MODEL, Loop, last_line
 
 
 class Command(BaseCommand):
