@@ -46,12 +46,21 @@ _DTYPES = {
 
 @dataclass(slots=True)
 class Program:
-    """A loaded program: its trainable graph, its inputs in order (batch of one), and whether its batch is free."""
+    """A loaded program: its trainable graph, its inputs in order, and the symbols of each one's free sizes."""
 
     module: fx.GraphModule
     inputs: tuple[InputSpec, ...]
     outputs: int
-    free_batch: bool
+    symbols: tuple[dict[int, str], ...]
+
+    @property
+    def batched(self) -> bool:
+        """Whether requests can be put together and taken apart along the first dimension of every input."""
+        return all(spec.batched for spec in self.inputs)
+
+    @property
+    def free_batch(self) -> bool:
+        return all(spec.shape and spec.shape[0] is None for spec in self.inputs)
 
     def arguments(self, feeds: Feeds) -> tuple[Tensor, ...]:
         return tuple(torch.from_numpy(feeds[spec.name]) for spec in self.inputs)
@@ -69,7 +78,7 @@ class Program:
 
 
 def load(path: Path) -> Program:
-    """Load a rewritten `.pt2`. Raises IntakeError when it is not a policy that decides for a batch of one."""
+    """Load a rewritten `.pt2`. Raises IntakeError when it is not a program of tensors."""
     loaded = torch.export.load(path)
     names = loaded.graph_signature.user_inputs
     nodes = {node.name: node for node in loaded.graph.nodes if node.op == "placeholder"}
@@ -77,20 +86,18 @@ def load(path: Path) -> Program:
         # The grammar let only operators by; this is what torch made of their names.
         if node.op == "call_function" and not isinstance(node.target, torch._ops.OperatorBase) and not _plain(node):
             raise IntakeError(f"the program calls {node.target!r}, which is no operator")
-    specs, free = [], []
+    specs, symbols = [], []
     for name in names:
         value = nodes[str(name)].meta.get("val") if name in nodes else None
         if not isinstance(value, Tensor) or value.dtype not in _DTYPES:
             raise IntakeError(f"the program's input {name!r} is no tensor of a kind that a policy card knows")
-        batch, *rest = value.shape if value.dim() else (1,)
-        if not all(isinstance(size, int) for size in rest) or (isinstance(batch, int) and batch != 1):
-            raise IntakeError(f"input {name} has the shape {list(value.shape)}: export it for a batch of one or any")
-        free.append(not isinstance(batch, int))
-        specs.append(InputSpec(str(name), _DTYPES[value.dtype], (1, *rest) if value.dim() else ()))
+        shape = tuple(size if isinstance(size, int) else None for size in value.shape)
+        symbols.append({place: str(size) for place, size in enumerate(value.shape) if not isinstance(size, int)})
+        specs.append(InputSpec(str(name), _DTYPES[value.dtype], shape))
     module = loaded.module(check_guards=False)
     if not isinstance(module, fx.GraphModule):
         raise IntakeError("the program has no graph")
-    return Program(module, tuple(specs), len(loaded.graph_signature.user_outputs), all(free))
+    return Program(module, tuple(specs), len(loaded.graph_signature.user_outputs), tuple(symbols))
 
 
 def _plain(node: fx.Node) -> bool:
@@ -219,11 +226,12 @@ def watch(
     done = 0
     while done < samples:
         batch = program.arguments(next(batches))
-        pieces = [batch] if program.free_batch else list(zip(*(torch.split(each, 1) for each in batch), strict=True))
+        whole = program.free_batch or not program.batched
+        pieces = [batch] if whole else list(zip(*(torch.split(each, 1) for each in batch), strict=True))
         for piece in pieces:
-            watcher.samples = len(piece[0])
+            watcher.samples = len(piece[0]) if program.batched else 1
             watcher.run(*piece)
-        done += len(batch[0])
+        done += len(batch[0]) if program.batched else 1
         on_progress(min(1.0, done / samples))
 
 

@@ -1,7 +1,8 @@
 """Inputs to measure a model with: an uploaded evaluation set, or what an evaluator or the card can make up.
 
-An evaluation set is an .npz file without pickles: one array per model input, named as the input, samples on the first
-axis. `array[i]` is one request; where the model's input has one dimension more, a batch axis is added.
+An evaluation set is one array per model input, named as the input, samples on the first axis, in an .npz file without
+pickles or in safetensors. `array[i]` is one request; where the model's input has one dimension more, a batch axis is
+added. Arrays named `expected/<output>` are the right answers, and optional.
 """
 
 import math
@@ -25,34 +26,85 @@ MAX_ARRAYS = 64
 #: Samples that are taken of a larger set: enough for fidelity, and each costs a decision for every candidate.
 MAX_SAMPLES = 256
 SYNTHETIC_SAMPLES = 64
+EXPECTED = "expected/"
 
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """One input of a model: numpy's dtype name, and its shape for a batch of one."""
+    """One input of a model: numpy's dtype name, and its shape; None where a size is free."""
 
     name: str
     dtype: str
-    shape: tuple[int, ...]
+    shape: tuple[int | None, ...]
+
+    @property
+    def batched(self) -> bool:
+        """Whether its first dimension is a batch, of one or of any number."""
+        return bool(self.shape) and self.shape[0] in {None, 1}
+
+    @property
+    def words(self) -> str:
+        return f"[{', '.join('any' if size is None else str(size) for size in self.shape)}]"
+
+    def takes(self, shape: Sequence[int]) -> bool:
+        return len(shape) == len(self.shape) and all(
+            size in {None, given} for size, given in zip(self.shape, shape, strict=True)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """What a model is measured with: the requests, and the right answer of each where they are known."""
+
+    feeds: list[Feeds]
+    expected: list[Feeds] | None = None
+
+
+# --- An uploaded set ------------------------------------------------------------------------------------------------
 
 
 def examine(path: Path) -> int:
     """The number of samples of an uploaded evaluation set. Raises IntakeError; reads headers only."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            members = file.infolist()
-            size = sum(member.file_size for member in members)
-            if not members or len(members) > MAX_ARRAYS or size > MAX_BYTES:
-                raise IntakeError(
-                    f"the evaluation set has {len(members)} arrays and {size} bytes unpacked; "
-                    f"the limits are {MAX_ARRAYS} and {MAX_BYTES}"
-                )
-            counts = {_header(file, member)[0] for member in members}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as problem:
-        raise IntakeError(f"the evaluation set is no .npz file: {problem}") from problem
+    shapes = _safetensors_shapes(path) if _is_safetensors(path) else _npz_shapes(path)
+    counts = {shape[0] if shape else 0 for shape in shapes.values()}
     if len(counts) != 1 or 0 in counts:
         raise IntakeError("the arrays of the evaluation set must have one and the same number of samples, at least one")
     return counts.pop()
+
+
+def _is_safetensors(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
+def _safetensors_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = list(file.keys())
+            _bound(len(names), path.stat().st_size)
+            return {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    except (SafetensorError, OSError, ValueError) as problem:
+        raise IntakeError(f"the evaluation set is no safetensors file: {problem}") from problem
+
+
+def _npz_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    try:
+        with zipfile.ZipFile(path) as file:
+            members = file.infolist()
+            _bound(len(members), sum(member.file_size for member in members))
+            return {member.filename: _header(file, member) for member in members}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as problem:
+        raise IntakeError(f"the evaluation set is neither an .npz nor a safetensors file: {problem}") from problem
+
+
+def _bound(arrays: int, size: int) -> None:
+    if not 1 <= arrays <= MAX_ARRAYS or size > MAX_BYTES:
+        raise IntakeError(
+            f"the evaluation set has {arrays} arrays and {size} bytes unpacked; "
+            f"the limits are {MAX_ARRAYS} and {MAX_BYTES}"
+        )
 
 
 def _header(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, ...]:
@@ -70,27 +122,51 @@ def _header(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def read(path: Path, specs: Sequence[InputSpec]) -> list[Feeds]:
+def read(path: Path, specs: Sequence[InputSpec]) -> Samples:
     """The samples of an evaluation set as what the model is fed. Raises IntakeError when they do not fit the model."""
     count = examine(path)
     chosen = np.unique(np.linspace(0, count - 1, min(count, MAX_SAMPLES)).astype(int))
-    columns: Feeds = {}
+    arrays = _arrays(path, chosen)
+    lacking = {spec.name for spec in specs} - set(arrays)
+    if lacking:
+        raise IntakeError(
+            f"the evaluation set has {', '.join(sorted(arrays))}, the model also takes {', '.join(sorted(lacking))}"
+        )
+    unknown = {name for name in arrays if not name.startswith(EXPECTED)} - {spec.name for spec in specs}
+    if unknown:
+        raise IntakeError(
+            f"the model has no input {', '.join(sorted(unknown))}; it takes {', '.join(spec.name for spec in specs)}, "
+            f"and right answers are named {EXPECTED}<output>"
+        )
+    columns = {spec.name: _fitted(arrays[spec.name], spec) for spec in specs}
+    answers = {name.removeprefix(EXPECTED): array for name, array in arrays.items() if name.startswith(EXPECTED)}
+    return Samples(_rows(columns, len(chosen)), _rows(answers, len(chosen)) if answers else None)
+
+
+def _arrays(path: Path, chosen: NDArray[np.intp]) -> Feeds:
+    if _is_safetensors(path):
+        from safetensors.numpy import load_file
+
+        return {name: array[chosen] for name, array in load_file(path).items()}
     with np.load(path, allow_pickle=False) as file:
-        lacking = {spec.name for spec in specs} - set(file.files)
-        if lacking:
-            raise IntakeError(
-                f"the evaluation set has {', '.join(sorted(file.files))}, the model also takes {', '.join(lacking)}"
-            )
-        for spec in specs:
-            array = file[spec.name][chosen].astype(spec.dtype, copy=False)
-            if array.shape[1:] == spec.shape[1:] and len(spec.shape) == array.ndim:
-                array = array[:, None]
-            if array.shape[1:] != spec.shape:
-                raise IntakeError(
-                    f"a sample of {spec.name} has the shape {list(array.shape[1:])}, the model takes {list(spec.shape)}"
-                )
-            columns[spec.name] = array
-    return [{name: array[i] for name, array in columns.items()} for i in range(len(chosen))]
+        return {name: file[name][chosen] for name in file.files}
+
+
+def _fitted(array: NDArray[Any], spec: InputSpec) -> NDArray[Any]:
+    array = array.astype(spec.dtype, copy=False)
+    sample = array.shape[1:]
+    if spec.takes(sample):
+        return array
+    if spec.takes((1, *sample)):
+        return array[:, None]
+    raise IntakeError(f"a sample of {spec.name} has the shape {list(sample)}, the model takes {spec.words}")
+
+
+def _rows(columns: Mapping[str, NDArray[Any]], count: int) -> list[Feeds]:
+    return [{name: array[i] for name, array in columns.items()} for i in range(count)]
+
+
+# --- Batches and made-up inputs -------------------------------------------------------------------------------------
 
 
 def split(batch: Mapping[str, NDArray[Any]]) -> list[Feeds]:
@@ -105,7 +181,10 @@ def join(samples: Sequence[Feeds]) -> Feeds:
 
 
 def synthetic(specs: Sequence[InputSpec], card: Card | None, seed: int = 0) -> list[Feeds]:
-    """Made-up inputs, for a model that came with none: through the card where there is one, else plain noise."""
+    """Made-up inputs, for a model that came with none: through the card where there is one, else plain noise.
+
+    Raises IntakeError for an input with a size that nobody has named.
+    """
     random = np.random.default_rng(seed)
     if card is not None and {spec.name for spec in specs} == set(card.inputs):
         return [Codec(card).feeds(_observation(card, random)) for _ in range(SYNTHETIC_SAMPLES)]
@@ -122,10 +201,17 @@ def _observation(card: Card, random: np.random.Generator) -> Observation:
 
 
 def _noise(spec: InputSpec, random: np.random.Generator) -> NDArray[Any]:
+    free = [place for place, size in enumerate(spec.shape) if size is None and place]
+    if free:
+        raise IntakeError(
+            f"the input {spec.name[:80]!r} has no fixed size in dimension {free[0]}: bring an evaluation set, "
+            "whose samples say how large it is"
+        )
+    shape = [size or 1 for size in spec.shape]
     if np.issubdtype(np.dtype(spec.dtype), np.floating):
-        return random.normal(0, 1, spec.shape).astype(spec.dtype)
+        return np.asarray(random.normal(0, 1, shape)).astype(spec.dtype)
     # Small numbers are valid ids of any vocabulary.
-    return random.integers(0, 2, spec.shape).astype(spec.dtype)
+    return np.asarray(random.integers(0, 2, shape)).astype(spec.dtype)
 
 
 def endless(samples: Sequence[Feeds], size: int, seed: int) -> Iterator[Feeds]:

@@ -1,4 +1,6 @@
-"""What is accepted as a model: a `.pt2` of torch.export or an `.onnx` file, told by their content, not their name.
+"""What is accepted as a model: a `.pt2` of torch.export, an `.onnx` file, or a zip of one with its external data.
+
+They are told by their content, not by their name.
 
 `accept` is the cheap look that an upload gets in the server: it reads a few bytes and parses nothing. `prepare`
 reads the whole file, and runs in a confined child process only.
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fleet.optimizer import external
 from fleet.optimizer.archive import rewrite
 from fleet.optimizer.errors import IntakeError
 
@@ -51,7 +54,7 @@ def accept(path: Path, file_name: str) -> Accepted:
     kind = sniff(path)
     if size > MAX_BYTES[kind]:
         raise IntakeError(f"{file_name} has {size} bytes, the limit for .{kind} is {MAX_BYTES[kind]}")
-    if Path(file_name).suffix.lower() not in {"", f".{kind}"}:
+    if Path(file_name).suffix.lower() not in {"", f".{kind}"} | ({".zip"} if external.is_bundle(path) else set()):
         raise IntakeError(f"{file_name} holds a .{kind} model: name it so")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -69,8 +72,8 @@ def sniff(path: Path) -> Format:
                 "export the model with torch.export.export and torch.export.save"
             )
         if not zipfile.is_zipfile(path):
-            raise IntakeError("the .pt2 archive is cut off: upload it again")
-        return "pt2"
+            raise IntakeError("the archive is cut off: upload it again")
+        return "onnx" if external.is_bundle(path) else "pt2"
     if re.match(rb"\x80[\x02-\x05]", head):
         raise IntakeError("the file is a pickle, which can run code when it is read: upload .pt2 or .onnx")
     if head[8:9] == b"{" and b'"dtype"' in head:
@@ -88,13 +91,18 @@ def prepare(source: Path, kind: Format, target: Path) -> list[str]:
     """Write the cleaned model to `target`; returns notes for the log. Only ever called in a confined child."""
     if kind == "pt2":
         return [f"left out of the upload: {name}" for name in rewrite(source, target)]
+    if zipfile.is_zipfile(source):
+        return external.unpack(source, target, check_onnx)
     check_onnx(source)
     shutil.copyfile(source, target)
     return []
 
 
-def check_onnx(path: Path) -> None:
-    """Raises IntakeError unless the file is a valid, self-contained ONNX model with shapes that can be real."""
+def check_onnx(path: Path, beside: external.Sizes | None = None) -> None:
+    """Raises IntakeError unless the file is a valid ONNX model with shapes that can be real.
+
+    Tensors may lie in the files `beside` it, and nowhere else.
+    """
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -107,16 +115,18 @@ def check_onnx(path: Path) -> None:
             raise IntakeError(f"the model needs operators of {opset.domain[:80]!r}, which no device here has")
     if not model.graph.input or not model.graph.output:
         raise IntakeError("the model has no inputs or no outputs")
-    _check_graph(model.graph, 0)
+    files = beside or {}
+    _check_graph(model.graph, 0, files)
     for function in model.functions:
-        _check_nodes(function.node, 0)
+        _check_nodes(function.node, 0, files)
     try:
-        onnx.checker.check_model(model)
+        # By its path: external data are looked for in its folder.
+        onnx.checker.check_model(str(path))
     except onnx.checker.ValidationError as problem:
         raise IntakeError(f"the ONNX checker refuses the model: {str(problem).splitlines()[0][:300]}") from problem
 
 
-def _check_graph(graph, depth: int) -> None:  # type: ignore[no-untyped-def]  # protobuf messages have no types
+def _check_graph(graph, depth: int, beside: external.Sizes) -> None:  # type: ignore[no-untyped-def]  # protobuf messages have no types
     if depth > MAX_NESTING:
         raise IntakeError(f"the model nests graphs deeper than {MAX_NESTING}")
     if len(graph.initializer) > MAX_TENSORS or len(graph.node) > MAX_NODES:
@@ -125,32 +135,28 @@ def _check_graph(graph, depth: int) -> None:  # type: ignore[no-untyped-def]  # 
             f"the limits are {MAX_TENSORS} and {MAX_NODES}"
         )
     for tensor in graph.initializer:
-        _check_tensor(tensor)
+        _check_tensor(tensor, beside)
     for sparse in graph.sparse_initializer:
-        _check_tensor(sparse.values)
-        _check_tensor(sparse.indices)
+        _check_tensor(sparse.values, beside)
+        _check_tensor(sparse.indices, beside)
     for value in (*graph.input, *graph.output, *graph.value_info):
         shape = value.type.tensor_type.shape.dim
         _check_shape(value.name, [dim.dim_value for dim in shape if dim.HasField("dim_value")])
-    _check_nodes(graph.node, depth)
+    _check_nodes(graph.node, depth, beside)
 
 
-def _check_nodes(nodes, depth: int) -> None:  # type: ignore[no-untyped-def]  # protobuf messages have no types
+def _check_nodes(nodes, depth: int, beside: external.Sizes) -> None:  # type: ignore[no-untyped-def]  # protobuf messages have no types
     for node in nodes:
         for attribute in node.attribute:
             for tensor in (attribute.t, *attribute.tensors):
-                _check_tensor(tensor)
+                _check_tensor(tensor, beside)
             for inner in ((attribute.g,) if attribute.HasField("g") else ()) + tuple(attribute.graphs):
-                _check_graph(inner, depth + 1)
+                _check_graph(inner, depth + 1, beside)
 
 
-def _check_tensor(tensor) -> None:  # type: ignore[no-untyped-def]  # protobuf messages have no types
+def _check_tensor(tensor, beside: external.Sizes) -> None:  # type: ignore[no-untyped-def]  # protobuf messages have no types
     if tensor.data_location or tensor.external_data:
-        where = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-        raise IntakeError(
-            f"the tensor {tensor.name[:80]!r} lies in another file ({where[:80]!r}): "
-            "save the model as one file, with external data off"
-        )
+        external.check(tensor, beside)
     _check_shape(tensor.name, list(tensor.dims))
 
 

@@ -22,7 +22,7 @@ from agent.inference.policy_card import Card
 from fleet.optimizer import intake, onnx_file, report
 from fleet.optimizer.errors import IntakeError, OptimizerError, PassError
 from fleet.optimizer.evaluation import generator
-from fleet.optimizer.inputs import Feeds, InputSpec, endless, join, read, split, synthetic
+from fleet.optimizer.inputs import EXPECTED, Feeds, InputSpec, Samples, endless, join, read, split, synthetic
 from fleet.optimizer.intake import Format
 from fleet.optimizer.passes.distil import Distil, distil
 from fleet.optimizer.passes.prune import Prune, prune
@@ -94,7 +94,7 @@ def _from_program(request: MakeRequest, clean: Path, card: Card | None) -> list[
     report.progress(0.05, "loading the program")
     teacher = graph.load(clean)
     graph.check_finite(teacher.module)
-    samples = _samples(request, teacher.inputs, card)
+    samples = _samples(request, teacher.inputs, card).feeds
     shared: dict[object, object] = {}
     made = []
     for number, variation in enumerate(request.variations):
@@ -103,7 +103,7 @@ def _from_program(request: MakeRequest, clean: Path, card: Card | None) -> list[
         bench = Workbench(
             program=teacher.copy() if variation.passes else teacher,
             teacher=teacher,
-            batches=lambda: _batches(request, samples, card),
+            batches=lambda: _batches(request, teacher, samples, card),
             report=functools.partial(_within, report.progress, begin, end),
             seed=request.seed,
             shared=shared,
@@ -147,9 +147,8 @@ def _from_onnx(request: MakeRequest, clean: Path, card: Card | None) -> list[Mad
     start = time.monotonic()
     model = onnx.load(clean)
     inputs = onnx_file.specs(model)
-    onnx_file.fix_batch(model, inputs)
     onnx_file.tidy(model)
-    samples = _samples(request, inputs, card)
+    samples = _samples(request, inputs, card).feeds
     report.progress(0.4, "simplifying")
     simple, notes = simplify(model, Path.cwd(), samples)
     onnx_file.tidy(simple)
@@ -167,29 +166,34 @@ def _write(model: "ModelProto", card: Card | None, folder: Path) -> None:
     (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _samples(request: MakeRequest, inputs: Sequence[InputSpec], card: Card | None) -> list[Feeds]:
+def _samples(request: MakeRequest, inputs: Sequence[InputSpec], card: Card | None) -> Samples:
     """What all variants are compared on, also written to samples.npz."""
     make_batches = generator(request.evaluator)
     if request.evaluation:
         samples = read(Path(request.evaluation), inputs)
     elif make_batches and card:
-        samples = split(next(make_batches(card, SAMPLES, SAMPLE_SEED)))
+        samples = Samples(split(next(make_batches(card, SAMPLES, SAMPLE_SEED))))
     else:
-        samples = synthetic(inputs, card)
-    if {spec.name for spec in inputs} != set(samples[0]):
-        raise IntakeError(
-            f"the model takes {sorted(spec.name for spec in inputs)}, its card or evaluator gives {sorted(samples[0])}"
-        )
-    arrays = {f"input/{name}": np.stack([sample[name] for sample in samples]) for name in samples[0]}
+        samples = Samples(synthetic(inputs, card))
+    names = {spec.name for spec in inputs}
+    if names != set(samples.feeds[0]):
+        given = ", ".join(sorted(samples.feeds[0]))
+        raise IntakeError(f"the model takes {', '.join(sorted(names))}; its card or evaluator gives {given}")
+    arrays = {f"input/{name}": np.stack([each[name] for each in samples.feeds]) for name in sorted(names)}
+    if samples.expected:
+        first = samples.expected[0]
+        arrays |= {f"{EXPECTED}{name}": np.stack([each[name] for each in samples.expected]) for name in first}
     np.savez(request.samples, allow_pickle=False, **arrays)
     return samples
 
 
-def _batches(request: MakeRequest, samples: list[Feeds], card: Card | None) -> Iterator[Feeds]:
+def _batches(request: MakeRequest, program: "Program", samples: list[Feeds], card: Card | None) -> Iterator[Feeds]:
     """What techniques learn from: the evaluator's generator where there is one, else the samples again and again."""
     make_batches = generator(request.evaluator)
     if make_batches and card:
         return make_batches(card, BATCH, LEARNING_SEED)
+    if not program.batched:  # one request is all that it takes at a time
+        return itertools.cycle(samples)
     return itertools.chain([join(samples)], endless(samples, BATCH, request.seed))
 
 

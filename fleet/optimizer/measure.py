@@ -22,7 +22,7 @@ from fleet.optimizer import benchmark, evaluation, onnx_file, report
 from fleet.optimizer.contract import Budget
 from fleet.optimizer.errors import PassError
 from fleet.optimizer.evaluation import Bools, Figures, Outputs
-from fleet.optimizer.inputs import Feeds
+from fleet.optimizer.inputs import EXPECTED, Feeds
 from fleet.optimizer.passes.quantize import Quantize, quantize
 from fleet.optimizer.passes.store import Store, store
 
@@ -65,18 +65,25 @@ def measure(request: MeasureRequest) -> MeasureResult:
     start = time.monotonic()
     out = Path(request.out)
     out.mkdir(parents=True, exist_ok=True)
-    with np.load(request.samples, allow_pickle=False) as file:
-        columns = {name.removeprefix("input/"): file[name] for name in file.files}
-    samples: list[Feeds] = [
-        {name: a[i] for name, a in columns.items()} for i in range(len(columns[next(iter(columns))]))
-    ]
+    samples, expected = _samples(Path(request.samples))
     report.progress(0.05, "making")
     notes = _make(request, out, samples)
     result = MeasureResult(figures=Figures(bytes=(out / "model.onnx").stat().st_size), notes=notes)
-    _Measurement(request, out, samples, result).run()
+    _Measurement(request, out, samples, expected, result).run()
     result.figures.seconds = time.monotonic() - start
     (out / "facts.json").write_bytes(msgspec.json.encode(result.figures))
     return result
+
+
+def _samples(path: Path) -> tuple[list[Feeds], list[Feeds] | None]:
+    """The requests, and the right answers where they are known."""
+    with np.load(path, allow_pickle=False) as file:
+        rows: dict[str, list[Feeds]] = {}
+        for prefix in ("input/", EXPECTED):
+            columns = {name.removeprefix(prefix): file[name] for name in file.files if name.startswith(prefix)}
+            count = len(columns[next(iter(columns))]) if columns else 0
+            rows[prefix] = [{name: array[i] for name, array in columns.items()} for i in range(count)]
+    return rows["input/"], rows[EXPECTED] or None
 
 
 def _make(request: MeasureRequest, out: Path, samples: Sequence[Feeds]) -> list[str]:
@@ -105,8 +112,16 @@ def _make(request: MeasureRequest, out: Path, samples: Sequence[Feeds]) -> list[
 class _Measurement:
     """Cheap figures first: whoever fails them is spared the dear ones."""
 
-    def __init__(self, request: MeasureRequest, out: Path, samples: list[Feeds], result: MeasureResult) -> None:
+    def __init__(
+        self,
+        request: MeasureRequest,
+        out: Path,
+        samples: list[Feeds],
+        expected: list[Feeds] | None,
+        result: MeasureResult,
+    ) -> None:
         self._request, self._out, self._samples, self._result = request, out, samples, result
+        self._expected = expected
         self._figures = result.figures
         self._model = runtimes.load(out / "model.onnx")
         self._before = Path(request.original) if request.original else None

@@ -1,7 +1,7 @@
 """An ONNX model made small and tidy: no traces of where it was made, weights under their own names."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,7 +102,7 @@ def _print(array: NDArray[Any]) -> bytes:
 
 
 def specs(model: "ModelProto") -> list[InputSpec]:
-    """The inputs, batch of one. Raises IntakeError for an input that is no tensor or has sizes that are not fixed."""
+    """The inputs, free sizes as None. Raises IntakeError for an input that is no tensor."""
     from onnx import helper
 
     initializers = {tensor.name for tensor in model.graph.initializer}
@@ -110,35 +110,16 @@ def specs(model: "ModelProto") -> list[InputSpec]:
     for value in model.graph.input:
         if value.name in initializers:
             continue
-        kind = value.type.tensor_type
+        if not value.type.HasField("tensor_type"):
+            kind = value.type.WhichOneof("value") or "nothing"
+            raise IntakeError(f"the input {value.name[:80]!r} is no tensor but {kind.removesuffix('_type')}")
+        tensor = value.type.tensor_type
         try:
-            dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).name
+            dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
         except (KeyError, TypeError) as problem:
             raise IntakeError(f"the input {value.name[:80]!r} has a type that is not supported") from problem
-        shape = []
-        for place, size in enumerate(kind.shape.dim):
-            fixed = size.dim_value if size.HasField("dim_value") else 0
-            if not fixed and place:
-                raise IntakeError(
-                    f"the input {value.name[:80]!r} has no fixed size in dimension {place}: export it with fixed sizes"
-                )
-            if place == 0 and fixed not in {0, 1}:
-                raise IntakeError(f"the input {value.name[:80]!r} is for a batch of {fixed}: export it for one or any")
-            shape.append(fixed or 1)
-        found.append(InputSpec(value.name, dtype, tuple(shape)))
+        if not tensor.HasField("shape"):
+            raise IntakeError(f"the input {value.name[:80]!r} has no number of dimensions: export it with a shape")
+        shape = tuple(size.dim_value if size.HasField("dim_value") else None for size in tensor.shape.dim)
+        found.append(InputSpec(value.name, dtype, shape))
     return found
-
-
-def fix_batch(model: "ModelProto", inputs: Sequence[InputSpec]) -> None:
-    """A device decides for itself alone: free batch sizes become 1."""
-    shapes = {spec.name: spec.shape for spec in inputs}
-    free = set()
-    for value in model.graph.input:
-        for place, size in enumerate(value.type.tensor_type.shape.dim):
-            if value.name in shapes and not size.HasField("dim_value"):
-                free.add(size.dim_param)
-                size.dim_value = shapes[value.name][place]
-    for value in model.graph.output:
-        for size in value.type.tensor_type.shape.dim:
-            if size.dim_param in free and size.dim_param:
-                size.dim_value = 1

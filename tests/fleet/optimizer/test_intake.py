@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
 from fleet.optimizer.errors import IntakeError
-from fleet.optimizer.inputs import InputSpec, examine, read
+from fleet.optimizer.inputs import InputSpec, examine, read, synthetic
 from fleet.optimizer.intake import accept, check_onnx
 
 
@@ -161,10 +161,31 @@ class TestEvaluationSet:
     def test_a_batch_axis_is_added_where_the_model_has_one_more(self, tmp_path):
         np.savez(tmp_path / "e.npz", state=np.zeros((5, 3)), tokens=np.ones((5, 1, 4), np.int32))
         assert examine(tmp_path / "e.npz") == 5
-        samples = read(tmp_path / "e.npz", self.SPECS)
+        samples = read(tmp_path / "e.npz", self.SPECS).feeds
         assert [sample["state"].shape for sample in samples] == [(1, 3)] * 5
         assert samples[0]["state"].dtype == np.float32
         assert samples[0]["tokens"].shape == (1, 4)
+
+    def test_free_sizes_take_what_comes_and_scalars_are_one_request_each(self, tmp_path):
+        specs = (InputSpec("audio", "float32", (None, None)), InputSpec("rate", "int64", ()))
+        np.savez(tmp_path / "e.npz", audio=np.zeros((4, 512)), rate=np.full(4, 16000))
+        samples = read(tmp_path / "e.npz", specs).feeds
+        assert [each["audio"].shape for each in samples] == [(1, 512)] * 4
+        assert samples[0]["rate"].shape == ()
+
+    def test_safetensors_are_read_too_and_right_answers_are_kept_apart(self, tmp_path):
+        from safetensors.numpy import save_file
+
+        arrays = {"state": np.ones((5, 3), np.float32), "tokens": np.ones((5, 4), np.int64)}
+        save_file({**arrays, "expected/actions": np.arange(5.0)}, tmp_path / "e.safetensors")
+        assert examine(tmp_path / "e.safetensors") == 5
+        found = read(tmp_path / "e.safetensors", self.SPECS)
+        assert found.feeds[0]["state"].shape == (1, 3)
+        assert [float(each["actions"]) for each in found.expected] == [0, 1, 2, 3, 4]
+
+    def test_a_size_that_nobody_named_cannot_be_made_up(self):
+        with pytest.raises(IntakeError, match=r"'audio' has no fixed size in dimension 1: bring an evaluation set"):
+            synthetic([InputSpec("audio", "float32", (None, None))], None)
 
     def test_pickled_objects_are_refused(self, tmp_path):
         np.savez(tmp_path / "e.npz", allow_pickle=True, state=np.array([{"a": 1}], object))
@@ -176,7 +197,7 @@ class TestEvaluationSet:
         data = (tmp_path / "a.npy").read_bytes().replace(b"(8,), }", b"(8000000000,), }"[:16])
         with zipfile.ZipFile(tmp_path / "e.npz", "w") as file:
             file.writestr("state.npy", data)
-        with pytest.raises(IntakeError, match=r"claims the shape|no \.npz"):
+        with pytest.raises(IntakeError, match=r"claims the shape|neither an \.npz"):
             examine(tmp_path / "e.npz")
 
     def test_a_bomb_is_refused_by_its_directory(self, tmp_path):
@@ -206,5 +227,5 @@ class TestEvaluationSet:
 
     def test_no_archive_at_all_is_refused(self, tmp_path):
         (tmp_path / "e.npz").write_bytes(b"hello")
-        with pytest.raises(IntakeError, match=r"no \.npz file"):
+        with pytest.raises(IntakeError, match=r"neither an \.npz nor"):
             examine(tmp_path / "e.npz")

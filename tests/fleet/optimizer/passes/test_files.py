@@ -31,7 +31,7 @@ def saved(model, path):
 
 
 class TestExport:
-    def test_it_agrees_with_the_program_and_takes_a_batch_of_one(self, tiny_onnx, tiny_policy, samples):
+    def test_it_agrees_with_the_program_and_takes_any_batch_as_it_does(self, tiny_onnx, tiny_policy, samples):
         import torch
 
         with torch.inference_mode():
@@ -39,10 +39,13 @@ class TestExport:
         assert np.abs(answers(tiny_onnx, samples) - np.concatenate(expected)).max() < 1e-5
         model = onnx.load(tiny_onnx)
         assert [(spec.name, spec.shape) for spec in onnx_file.specs(model)] == [
-            ("image", (1, 3, 8, 8)),
-            ("tokens", (1, 4)),
-            ("state", (1, 3)),
+            ("image", (None, 3, 8, 8)),
+            ("tokens", (None, 4)),
+            ("state", (None, 3)),
         ]
+        assert model.graph.output[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+        three = {name: np.repeat(array, 3, 0) for name, array in samples[0].items()}
+        assert np.abs(answers(tiny_onnx, [three]) - np.repeat(expected[0], 3, 0)).max() < 1e-5
 
     def test_nothing_tells_of_the_machine_that_made_it(self, tiny_onnx):
         data = tiny_onnx.read_bytes()
@@ -168,20 +171,17 @@ class TestTidy:
         assert [tensor.name for tensor in model.graph.initializer] == ["w"]
         assert all(node.name for node in model.graph.node)
 
-    def test_free_sizes_are_fixed_only_for_the_batch(self):
-        value = helper.make_tensor_value_info("x", 1, ["batch", 4])
-        out = helper.make_tensor_value_info("y", 1, ["batch", 4])
-        model = helper.make_model(helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [value], [out]))
-        onnx_file.fix_batch(model, onnx_file.specs(model))
-        for each in (model.graph.input[0], model.graph.output[0]):
-            assert [dim.dim_value for dim in each.type.tensor_type.shape.dim] == [1, 4]
+    def test_free_sizes_and_scalars_are_seen_as_they_are(self):
+        values = [helper.make_tensor_value_info(*each) for each in (("x", 1, ["batch", 4]), ("rate", 7, []))]
+        model = helper.make_model(helper.make_graph([], "g", values, []))
+        assert [(spec.shape, spec.words) for spec in onnx_file.specs(model)] == [((None, 4), "[any, 4]"), ((), "[]")]
 
-    def test_other_free_sizes_are_refused_by_name(self):
+    def test_an_input_that_is_no_tensor_is_refused_by_name(self):
         from fleet.optimizer.errors import IntakeError
 
-        value = helper.make_tensor_value_info("tokens", 7, [1, "length"])
+        value = helper.make_tensor_sequence_value_info("frames", 1, [1, 4])
         model = helper.make_model(helper.make_graph([], "g", [value], []))
-        with pytest.raises(IntakeError, match="'tokens' has no fixed size in dimension 1"):
+        with pytest.raises(IntakeError, match="'frames' is no tensor but sequence"):
             onnx_file.specs(model)
 
 
