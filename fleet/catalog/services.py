@@ -16,6 +16,7 @@ from fleet.audit.services import announce, record
 from fleet.catalog import store
 from fleet.catalog.models import Model, ModelVersion, Release, Trial, Variant
 from fleet.errors import Refused
+from fleet.units import file_words
 
 MAX_CARD = policy_card.MAX_CARD
 MAX_EVALUATION = 2 * 1024**3
@@ -76,7 +77,7 @@ def add_version(
             notes=notes.strip()[:1024],
             uploaded_by=by,
         )
-        record("version.uploaded", f"{version} was uploaded, {size / 2**20:.1f} MiB", actor=by, version=version)
+        record("version.uploaded", f"{version} was uploaded, {file_words(size)}", actor=by, version=version)
     return version
 
 

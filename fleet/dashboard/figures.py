@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-NOT_REPORTED = "not reported"
-#: Between a number and its unit: keeps both on one line.
-NBSP = "\N{NO-BREAK SPACE}"
-MINUS = "\N{MINUS SIGN}"
+from fleet import units
+from fleet.units import NBSP, Number, digits
 
-Number = float | int
+NOT_REPORTED = "not reported"
+MINUS = "\N{MINUS SIGN}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,38 +28,18 @@ class Figure:
 UNKNOWN = Figure()
 
 
-def digits(value: Number) -> str:
-    """Three significant digits below 100, none after the point above: 0.842, 5.52, 61.0, 118."""
-    size = abs(value)
-    if size >= 99.95:
-        return f"{value:,.0f}"
-    if size >= 9.995:
-        return f"{value:.1f}"
-    if size >= 0.9995 or size == 0:
-        return f"{value:.2f}" if value % 1 else f"{value:.0f}"
-    return f"{value:.3f}"
-
-
 def milliseconds(value: Number | None) -> Figure:
     return UNKNOWN if value is None else Figure(digits(value), "ms")
 
 
-def _scaled(value: Number, step: int, units: tuple[str, ...]) -> Figure:
-    number, place = float(value), 0
-    while abs(number) >= step and place < len(units) - 1:
-        number /= step
-        place += 1
-    return Figure(f"{number:.0f}" if place == 0 else digits(number), units[place])
-
-
 def file_size(value: Number | None) -> Figure:
     """Bytes of a file or a transfer, in powers of ten."""
-    return UNKNOWN if value is None else _scaled(value, 1000, ("B", "kB", "MB", "GB", "TB"))
+    return UNKNOWN if value is None else Figure(*units.file_size(value))
 
 
 def memory_size(value: Number | None) -> Figure:
-    """Bytes of memory, in powers of two."""
-    return UNKNOWN if value is None else _scaled(value, 1024, ("B", "KiB", "MiB", "GiB", "TiB"))
+    """Bytes of memory or of a device's storage, in powers of two."""
+    return UNKNOWN if value is None else Figure(*units.capacity(value))
 
 
 def percent(share: Number | None, places: int = 1) -> Figure:
@@ -92,13 +71,19 @@ def plural(number: int, word: str, words: str = "") -> str:
     return f"{number:,} {word if number == 1 else words or word + 's'}"
 
 
+def signed_percent(share: Number | None) -> Figure:
+    """A share of change from −1 on, signed: −73 %."""
+    if share is None:
+        return UNKNOWN
+    sign = MINUS if share < 0 else "+"
+    return Figure(f"{sign}{abs(share) * 100:.0f}", "%")
+
+
 def change(now: Number | None, before: Number | None) -> Figure:
     """How much larger or smaller `now` is than `before`, signed: −73 %."""
     if now is None or not before:
         return UNKNOWN
-    moved = (now - before) / before * 100
-    sign = MINUS if moved < 0 else "+"
-    return Figure(f"{sign}{abs(moved):.0f}", "%")
+    return signed_percent((now - before) / before)
 
 
 def points(value: Number | None) -> Figure:

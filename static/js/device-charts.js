@@ -12,7 +12,7 @@
     latency: { unit: 'ms', limit: { at: promise, text: promise + ' ms promise' }, lines: [line('latency_p50', 'p50', '--c2'), line('latency_p95', 'p95', '--c1', { width: 2.25 })] },
     stages: { unit: 'ms', lines: [stage('stage_queue', 'queue', '--c6'), stage('stage_preprocess', 'preprocess', '--c2'), stage('stage_compute', 'compute', '--c1'), stage('stage_postprocess', 'postprocess', '--c3')] },
     cpu: { unit: '%', top: 100, lines: [line('cpu_percent', 'CPU', '--c1')] },
-    memory: { unit: 'GiB', scale: 1 / GIB, lines: [line('memory_used', 'in use', '--c1'), line('agent_memory', 'agent', '--c3', { dash: 'dash' })], limitColumn: 'memory_total', limitText: (value) => value.toFixed(1) + ' GiB in all' },
+    memory: { unit: 'GiB', scale: 1 / GIB, lines: [line('memory_used', 'in use', '--c1'), line('agent_memory', 'agent', '--c3', { dash: 'dash' })], limitColumn: 'memory_total', limitText: (value) => Number(value.toFixed(1)) + ' GiB in all' },
     temperature: { unit: '°C', lines: [line('temperature', 'temperature', '--c5')] },
     power: { unit: 'W', lines: [line('power', 'power', '--c4')] },
     rate: { unit: '/s', lines: [line('rate', 'decisions', '--c1')] },

@@ -154,4 +154,4 @@ class ReleaseForm(Form):
 
 def _named(variant: Variant) -> str:
     won = ", the winner" if variant.trial.verdict == "won" else ""
-    return f"{variant.trial.name} ({file_size(variant.bytes)}{won})"
+    return f"{variant.trial.name} ({file_size(variant.bytes)} to transfer{won})"

@@ -37,6 +37,15 @@ def page(client, device) -> str:
     return re.sub(r"\s+", " ", client.get(f"/devices/{device.pk}").text)
 
 
+def test_memory_and_storage_count_alike(viewer, device):
+    gib = 1024**3
+    device.hardware |= {"cores": 12.0, "memory_bytes": 4 * gib, "storage_bytes": 32 * gib}
+    device.save()
+    text = page(viewer, device)
+    for name, said in (("Cores", "12"), ("Memory", "4 GiB"), ("Storage", "32 GiB")):
+        assert re.search(rf"<dt>{name}</dt> <dd> ?{said} ?</dd>", text), name
+
+
 # --- Reported against desired ---------------------------------------------------------------------------------------
 
 
@@ -98,7 +107,7 @@ def test_the_time_of_a_decision_is_weighed_by_how_many_there_were(viewer, device
     )
     text = page(viewer, device)
     assert "100 decisions" in text
-    assert re.search(r"<span>compute</span> <b class=\"num\">20.0.ms</b> <span class=\"num muted\">83.%", text)
+    assert re.search(r"<span>compute</span> <b class=\"num\">20.ms</b> <span class=\"num muted\">83.%", text)
 
 
 def test_without_timed_decisions_the_page_says_so(viewer, device):

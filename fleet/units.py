@@ -1,0 +1,46 @@
+"""How large something is, in the same words on pages, in events and in reasons. Pure: bytes in, words out.
+
+Files and what is transferred count in powers of ten, as browsers and file managers do. What a device has, its memory
+and its storage, counts in powers of two: boards are sold and declared that way, and 32 GiB reads the same in both rows.
+"""
+
+#: Between a number and its unit: keeps both on one line.
+NBSP = "\N{NO-BREAK SPACE}"
+
+Number = float | int
+Sized = tuple[str, str]
+
+
+def digits(value: Number) -> str:
+    """Three significant digits below 100, none after the point above: 0.842, 5.52, 61.4, 118. A whole one has none."""
+    size = abs(value)
+    if size >= 99.95 or value % 1 == 0:
+        return f"{value:,.0f}"
+    if size >= 9.995:
+        return f"{value:.1f}"
+    if size >= 0.9995:
+        return f"{value:.2f}"
+    return f"{value:.3f}"
+
+
+def file_size(value: Number) -> Sized:
+    """Bytes of a file or a transfer: a number and its unit."""
+    return _scaled(value, 1000, ("B", "kB", "MB", "GB", "TB"))
+
+
+def capacity(value: Number) -> Sized:
+    """Bytes of memory or of a device's storage: a number and its unit."""
+    return _scaled(value, 1024, ("B", "KiB", "MiB", "GiB", "TiB"))
+
+
+def file_words(value: Number) -> str:
+    """`5.78 MB`, for a sentence."""
+    return " ".join(file_size(value))
+
+
+def _scaled(value: Number, step: int, units: tuple[str, ...]) -> Sized:
+    number, place = float(value), 0
+    while abs(number) >= step and place < len(units) - 1:
+        number /= step
+        place += 1
+    return (f"{number:.0f}" if place == 0 else digits(number)), units[place]
