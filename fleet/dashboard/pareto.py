@@ -5,12 +5,17 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
-from fleet.dashboard.figures import NBSP, file_size
+from fleet.dashboard.figures import file_size
+from fleet.dashboard.placement import Mark, places
+from fleet.units import NBSP
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One trial: latency in ms (less is better), quality in percent (more is better), its interval, size in bytes."""
+    """One trial: latency in ms (less is better), quality in percent (more is better), its interval, size in bytes.
+
+    number is its label in the chart: the table beside it has the names, which are too long to stand between marks.
+    """
 
     name: str
     latency: float
@@ -21,6 +26,7 @@ class Point:
     won: bool = False
     usable: bool = True
     original: bool = False
+    number: int = 0
 
 
 def frontier(points: Sequence[Point]) -> list[Point]:
@@ -32,9 +38,13 @@ def frontier(points: Sequence[Point]) -> list[Point]:
     return kept
 
 
-def figure(points: Sequence[Point], quality: str, limit_ms: float) -> dict[str, Any]:
-    """The chart: one mark for each point, as large as its file; the frontier as steps; the limit where it is near."""
+def figure(
+    points: Sequence[Point], quality: str, limit_ms: float, least_quality: float | None = None
+) -> dict[str, Any]:
+    """The chart: one mark for each point, as large as its file; the frontier as steps; both gates as dashed lines."""
     edge = frontier([point for point in points if point.usable])
+    box = _box(points, limit_ms, least_quality)
+    where = dict(zip(points, places(_marks(points, box)), strict=True))
     groups = (
         ("Gates not passed", [p for p in points if not p.usable], "x-thin-open", "var(--bad-fill)"),
         (
@@ -56,52 +66,130 @@ def figure(points: Sequence[Point], quality: str, limit_ms: float) -> dict[str, 
             "hoverinfo": "skip",
         }
     ]
-    traces += [_trace(name, group, symbol, colour, points) for name, group, symbol, colour in groups if group]
+    largest = max((point.size or 0 for point in points), default=0)
+    traces += [_trace(name, group, symbol, colour, largest, where) for name, group, symbol, colour in groups if group]
+    shapes, words = _gates(points, box, limit_ms, least_quality)
     layout: dict[str, Any] = {
         "hovermode": "closest",
-        "xaxis": {"title": {"text": "p95 (ms), lower is better"}, "range": [0, _reach(points, limit_ms)]},
-        "yaxis": {"title": {"text": f"{quality}, higher is better"}, "rangemode": "normal"},
+        "xaxis": {"title": {"text": "p95 (ms), lower is better"}, "range": [box.left, box.right]},
+        "yaxis": {"title": {"text": f"{quality}, higher is better"}, "range": [box.low, box.high]},
         "margin": {"l": 52, "r": 16, "t": 12, "b": 40},
+        "shapes": shapes,
+        "annotations": words,
     }
-    if any(point.latency > limit_ms / 2 for point in points):
-        layout["shapes"] = [
-            {
-                "type": "line",
-                "x0": limit_ms,
-                "x1": limit_ms,
-                "yref": "paper",
-                "y0": 0,
-                "y1": 1,
-                "line": {"color": "var(--bad-fill)", "width": 1.5, "dash": "dash"},
-            }
-        ]
-        layout["annotations"] = [
-            {
-                "x": limit_ms,
-                "y": 1,
-                "yref": "paper",
-                "yanchor": "top",
-                "xanchor": "left",
-                "text": f" {limit_ms:g} ms promise",
-                "showarrow": False,
-                "font": {"color": "var(--bad)", "size": 11},
-            }
-        ]
     return {"data": traces, "layout": layout}
 
 
-def _trace(name: str, points: Sequence[Point], symbol: str, colour: str, everyone: Sequence[Point]) -> dict[str, Any]:
-    largest = max((point.size or 0 for point in everyone), default=0)
+@dataclass(frozen=True, slots=True)
+class Box:
+    """What the axes show: milliseconds from left to right, percent from low to high."""
+
+    left: float
+    right: float
+    low: float
+    high: float
+
+
+def _box(points: Sequence[Point], limit_ms: float, least_quality: float | None) -> Box:
+    """Room for every mark, its interval and its label. The gates are in it where that does not flatten the rest."""
+    times = [point.latency for point in points]
+    fastest, slowest = min(times, default=0.0), max(times, default=1.0)
+    if slowest > limit_ms / 2:
+        slowest = max(slowest, limit_ms)
+    # Differences below a tenth of the latency must not look like much.
+    side = max(slowest - fastest, slowest / 10) * 0.15
+    ends = [end for point in points for end in (point.low, point.quality, point.high) if end is not None]
+    low, high = min(ends, default=0.0), max(ends, default=100.0)
+    if least_quality is not None:
+        low = min(low, least_quality)
+    room = max(high - low, 0.01) * 0.12
+    return Box(max(fastest - side, 0.0), slowest + side, low - room, high + room)
+
+
+def _marks(points: Sequence[Point], box: Box) -> list[Mark]:
+    largest = max((point.size or 0 for point in points), default=0)
+
+    def down(quality: float) -> float:
+        return (box.high - quality) / (box.high - box.low)
+
+    return [
+        Mark(
+            (point.latency - box.left) / (box.right - box.left),
+            down(point.quality),
+            down(point.quality if point.high is None else point.high),
+            down(point.quality if point.low is None else point.low),
+            _size(point, largest),
+            _label(point),
+        )
+        for point in points
+    ]
+
+
+def _free_end(points: Sequence[Point], box: Box, least_quality: float) -> tuple[int, str, str]:
+    """Where the success gate's words are least in the way: an end of the line, below it or else above it."""
+    line = (box.high - box.low) * 0.08
+
+    def crowd(spot: tuple[int, str, str]) -> int:
+        end, bottom = (box.right if spot[0] else box.left), least_quality - (line if spot[2] == "top" else 0)
+        return sum(
+            abs(point.latency - end) < (box.right - box.left) * 0.4
+            and (point.quality if point.low is None else point.low) < bottom + line
+            and (point.quality if point.high is None else point.high) > bottom
+            for point in points
+        )
+
+    return min([(1, "right", "top"), (0, "left", "top"), (1, "right", "bottom"), (0, "left", "bottom")], key=crowd)
+
+
+def _gates(
+    points: Sequence[Point], box: Box, limit_ms: float, least_quality: float | None
+) -> tuple[list[dict], list[dict]]:
+    """The lines that a trial must stay on the good side of, what lies on the good side of both, and their words."""
+    shapes, words = [], []
+    dashed = {"color": "var(--bad-fill)", "width": 1.5, "dash": "dash"}
+    near = limit_ms < box.right
+    if near:
+        shapes.append(
+            {"type": "line", "x0": limit_ms, "x1": limit_ms, "yref": "paper", "y0": 0, "y1": 1, "line": dashed}
+        )
+    promise = f"{limit_ms:g} ms promise"
+    # Far to the right it is no line that one could see: the words say on which side it is.
+    words.append(
+        _said(f"{promise} ", limit_ms, 1, "right", "top", yref="paper")
+        if near
+        else _said(f"{promise} →", 1, 0, "right", "bottom", xref="paper", yref="paper")
+    )
+    if least_quality is not None:
+        line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": least_quality, "y1": least_quality}
+        shapes.append({**line, "line": dashed})
+        end, across, down = _free_end(points, box, least_quality)
+        words.append(_said(f"success gate {least_quality:.1f} %", end, least_quality, across, down, xref="paper"))
+        good = {"type": "rect", "x0": box.left, "x1": min(limit_ms, box.right), "y0": least_quality, "y1": box.high}
+        shapes.append({**good, "layer": "below", "line": {"width": 0}, "fillcolor": "var(--ok-tint)", "opacity": 0.6})
+        words.append(_said(" passes both gates", 0, 1, "left", "top", "var(--ok)", xref="paper", yref="paper"))
+    return shapes, words
+
+
+def _said(
+    text: str, x: float, y: float, across: str, down: str, colour: str = "var(--bad)", **refs: str
+) -> dict[str, Any]:
+    font = {"color": colour, "size": 11}
+    return {"text": text, "x": x, "y": y, "xanchor": across, "yanchor": down, "showarrow": False, "font": font, **refs}
+
+
+def _trace(
+    name: str, points: Sequence[Point], symbol: str, colour: str, largest: int, where: dict[Point, str]
+) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "markers+text",
         "name": name,
         "x": [point.latency for point in points],
         "y": [point.quality for point in points],
-        "text": [_plain(point.name) if _named(point, everyone) else "" for point in points],
-        "textposition": ["bottom center" if point.won else "top center" for point in points],
+        "text": [_label(point) for point in points],
+        "textposition": [where[point] for point in points],
         "cliponaxis": False,
-        "textfont": {"size": 11, "color": "var(--text-2)"},
+        "textfont": {"size": 11, "color": "var(--text)"},
         "error_y": {
             "type": "data",
             "symmetric": False,
@@ -113,7 +201,7 @@ def _trace(name: str, points: Sequence[Point], symbol: str, colour: str, everyon
         },
         "marker": {
             "symbol": symbol,
-            "size": [_mark(point, largest) for point in points],
+            "size": [_size(point, largest) for point in points],
             "color": colour,
             "opacity": 1,
             "line": {"width": 1.5, "color": colour},
@@ -123,23 +211,8 @@ def _trace(name: str, points: Sequence[Point], symbol: str, colour: str, everyon
     }
 
 
-def _reach(points: Sequence[Point], limit_ms: float) -> float:
-    """How far the latency axis goes: room for the names, and for the limit where something comes near it."""
-    slowest = max((point.latency for point in points), default=1.0)
-    return max(slowest * 1.25, limit_ms * 1.1 if slowest > limit_ms / 2 else 0.0)
-
-
-def _named(point: Point, everyone: Sequence[Point]) -> bool:
-    """Whether its name is written beside it: the winner's and the original's always, others where nothing is near."""
-    if point.won or point.original:
-        return True
-    height = max(other.quality for other in everyone) - min(other.quality for other in everyone)
-    return not any(
-        other is not point
-        and abs(other.latency - point.latency) < 0.2 * max(other.latency, point.latency)
-        and abs(other.quality - point.quality) < 0.15 * height
-        for other in everyone
-    )
+def _label(point: Point) -> str:
+    return str(point.number) if point.number else ""
 
 
 def _plain(name: str) -> str:
@@ -147,7 +220,7 @@ def _plain(name: str) -> str:
     return name.replace("&", "&amp;").replace("<", "&lt;")
 
 
-def _mark(point: Point, largest: int) -> float:
+def _size(point: Point, largest: int) -> float:
     """Pixels: the area goes with the file's size, and the least is still a mark."""
     share = (point.size or 0) / largest if largest else 0.0
     return round((16 if point.won else 8) + 10 * sqrt(share), 1)

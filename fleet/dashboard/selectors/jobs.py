@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fleet.catalog.models import Trial
 from fleet.dashboard import listing
-from fleet.dashboard.selectors.versions import Measured, measured_of
+from fleet.dashboard.selectors.trials import Measured, compared, measured_of
 from fleet.jobs.models import Job, JobLine
 
 STATES = tuple(value for value, _ in Job.STATES)
@@ -49,6 +49,6 @@ def log(job: Job) -> Log:
 
 
 def trials(job: Job) -> list[Measured]:
-    """What this job measured so far, in the order it was measured; one query."""
-    rows = Trial.objects.filter(job=job).select_related("variant").order_by("id")
-    return [measured_of(row) for row in rows]
+    """What this job measured so far, in the order it was measured, beside the original; one query."""
+    rows = Trial.objects.filter(job=job).select_related("variant", "job").order_by("id")
+    return compared([measured_of(row) for row in rows])

@@ -3,109 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.wire.hardware import DeviceClass
-from fleet.catalog.models import ModelVersion, Release, Trial
+from fleet.catalog.models import ModelVersion, Release
 from fleet.dashboard import figures
-from fleet.dashboard.figures import Figure
+from fleet.dashboard.figures import UNKNOWN, Figure
 from fleet.dashboard.pareto import Point
-from fleet.dashboard.recipes import recipe_words
+from fleet.dashboard.selectors.trials import CLASSES, Measured
 from fleet.devices.models import Device
 from fleet.jobs.models import Job
+from fleet.optimizer.contract import Constraints
 from fleet.rollouts.models import Rollout
-
-CLASSES = tuple(value.value for value in DeviceClass)
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One trial. Each figure is None when it was not measured; success and its interval are shares from 0 to 1."""
-
-    pk: int
-    name: str
-    device_class: str
-    verdict: str
-    reason: str
-    score: float | None
-    recipe: str
-    original: bool
-    variant: int | None
-    digest: str
-    bytes: int | None
-    compressed_bytes: int | None
-    p50: float | None
-    p95: float | None
-    ratio_p50: float | None
-    peak: int | None
-    cosine: float | None
-    max_error: float | None
-    success: float | None
-    low: float | None
-    high: float | None
-    episodes: int | None
-    loss_points: float | None
-    loss_low: float | None
-    loss_high: float | None
-
-    @property
-    def usable(self) -> bool:
-        return self.verdict in ("won", "passed")
-
-    @property
-    def half(self) -> float | None:
-        """Half the width of the success interval, in points."""
-        if self.low is None or self.high is None:
-            return None
-        return (self.high - self.low) * 50
-
-
-def measured_of(trial: Trial) -> Measured:
-    got = trial.figures
-    variant = getattr(trial, "variant", None)
-    return Measured(
-        pk=trial.pk,
-        name=trial.name,
-        device_class=trial.device_class,
-        verdict=trial.verdict,
-        reason=trial.reason,
-        score=trial.score,
-        recipe=recipe_words(trial.recipe),
-        original=bool(trial.recipe.get("original")) or trial.name == "original",
-        variant=variant.pk if variant else None,
-        digest=variant.manifest_digest if variant else "",
-        bytes=got.get("bytes"),
-        compressed_bytes=got.get("compressed_bytes"),
-        # 0 stands for a figure that was not reached before the trial failed.
-        p50=got.get("p50_ms") or None,
-        p95=got.get("p95_ms") or None,
-        ratio_p50=got.get("ratio_p50"),
-        peak=got.get("peak_bytes") or None,
-        cosine=got.get("cosine"),
-        max_error=got.get("max_error"),
-        success=got.get("success"),
-        low=got.get("success_low"),
-        high=got.get("success_high"),
-        episodes=got.get("episodes") or None,
-        loss_points=got.get("loss_points"),
-        loss_low=got.get("loss_low"),
-        loss_high=got.get("loss_high"),
-    )
-
-
-def trials(version: ModelVersion) -> list[Measured]:
-    """Every trial, the original first, then by verdict and score; one query."""
-    rows = version.trials.select_related("variant")
-    places = {"won": 0, "passed": 1, "lost": 2, "failed": 3}
-    measured = [measured_of(row) for row in rows]
-    return sorted(
-        measured,
-        key=lambda one: (
-            CLASSES.index(one.device_class) if one.device_class in CLASSES else 9,
-            not one.original,
-            places.get(one.verdict, 9),
-            one.score if one.score is not None else float("inf"),
-            one.pk,
-        ),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +45,19 @@ class ClassWork:
                     one.verdict == "won",
                     one.usable or one.original,
                     one.original,
+                    one.number,
                 )
             )
         return made
+
+    @property
+    def least_quality(self) -> float | None:
+        """The success in percent below which nothing passes; None where no success was measured."""
+        if self.original is None or self.original.success is None:
+            return None
+        newest = max(self.trials, key=lambda one: one.pk)
+        allowed = Constraints().max_loss_points if newest.allowed_loss is None else newest.allowed_loss
+        return self.original.success * 100 - allowed
 
     @property
     def quality(self) -> str:
@@ -168,11 +84,17 @@ def by_class(measured: Sequence[Measured]) -> list[ClassWork]:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A winner's figure and how it moved against the original; better is None where nothing can be said."""
+    """A winner's figure and how it moved against the original; better is None where nothing can be said.
+
+    between is the interval of the change in words. before is the original's figure where the row's first cell, which
+    has the original of another class, shows another one.
+    """
 
     figure: Figure
     change: Figure
     better: bool | None
+    between: str = ""
+    before: Figure = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +104,7 @@ class Line:
     name: str
     original: Figure
     cells: list[Cell]
+    note: str = ""
 
 
 def comparison(work: Sequence[ClassWork], size: int) -> list[Line]:
@@ -192,22 +115,45 @@ def comparison(work: Sequence[ClassWork], size: int) -> list[Line]:
     won = [one for one in work if one.winner]
     shown = next((one.original for one in won if one.original), None)
 
-    def line(name, attribute, show, fallback=None) -> Line:
+    def line(name, attribute, show, fallback=None, interval=None, note="") -> Line:
+        first = getattr(shown, attribute) if shown else None
+        original = show(first if first is not None else fallback)
         cells = []
         for one in won:
             now = getattr(one.winner, attribute)
             before = getattr(one.original, attribute) if one.original else fallback
             change = figures.change(now, before)
-            cells.append(Cell(show(now), change, None if not change else now <= before))
-        before = getattr(shown, attribute) if shown else None
-        return Line(name, show(before if before is not None else fallback), cells)
+            better, between = (interval or _moved)(one.winner, now, before)
+            apart = show(before) if show(before) != original else UNKNOWN
+            cells.append(Cell(show(now), change, better if change else None, between if change else "", apart))
+        return Line(name, original, cells, note)
 
     return [
-        line("Size", "bytes", figures.file_size, size),
-        line("Decision p50", "p50", figures.milliseconds),
+        line("Model file", "bytes", figures.file_size, size),
+        line("To transfer", "transfer", figures.file_size, note="with card and golden observations"),
+        line("Decision p50", "p50", figures.milliseconds, interval=_timed),
         line("Decision p95", "p95", figures.milliseconds),
         line("Peak memory", "peak", figures.memory_size),
     ]
+
+
+def _moved(winner: Measured, now: float | None, before: float | None) -> tuple[bool | None, str]:
+    return (None if now is None or before is None or now == before else now < before), ""
+
+
+def _timed(winner: Measured, now: float | None, before: float | None) -> tuple[bool | None, str]:
+    """Faster or slower only when the whole interval is: less is the noise of the machine."""
+    low, high = winner.ratio_low, winner.ratio_high
+    if winner.ratio_p50 is None or low is None or high is None or winner.original:
+        return _moved(winner, now, before)
+    between = f"{figures.signed_percent(low - 1).value} to {figures.signed_percent(high - 1)}"
+    return (True if high < 1 else False if low > 1 else None), between
+
+
+def episodes(work: Sequence[ClassWork]) -> int | None:
+    """How many episodes each success shown was counted in; None when they differ or nothing was counted."""
+    counts = {one.episodes for each in work for one in (each.original, each.winner) if one is not None}
+    return counts.pop() if len(counts) == 1 else None
 
 
 def interval_axis(work: Sequence[ClassWork]) -> tuple[float, float]:

@@ -82,21 +82,25 @@ def stage_bar(budget) -> SafeString:
 
 
 @register.simple_tag
-def success_interval(measured, axis: tuple[float, float]) -> SafeString | str:
-    """Task success with its interval and its number of episodes, in words and drawn on `axis` (shares from, to)."""
+def success_interval(measured, axis: tuple[float, float], said: int | None = None) -> SafeString | str:
+    """Task success with its interval and its number of episodes, in words and drawn on `axis` (shares from, to).
+
+    said is a number of episodes that already stands beside it and need not be written again.
+    """
     if measured is None or measured.success is None:
         return figures.NOT_REPORTED
     words = format_html("<b>{}</b>", figures.percent(measured.success))
     if measured.low is None or measured.high is None:
         return format_html('{} <small class="faint">{} episodes</small>', words, figures.count(measured.episodes))
+    episodes = "" if said and said == measured.episodes else f", n = {figures.count(measured.episodes)}"
     return format_html(
-        '{} <small class="faint">{}–{}, n = {}</small><svg class="ci" role="img" aria-label="between {} and {}">'
+        '{} <small class="faint">{}–{}{}</small><svg class="ci" role="img" aria-label="between {} and {}">'
         '<line class="ax" x1="0" x2="100%" y1="6" y2="6"/><line class="rg" x1="{}%" x2="{}%" y1="6" y2="6"/>'
         '<circle cx="{}%" cy="6" r="3.5"/></svg>',
         words,
         figures.percent(measured.low).value,
         figures.percent(measured.high).value,
-        figures.count(measured.episodes),
+        episodes,
         figures.percent(measured.low),
         figures.percent(measured.high),
         *(_on_axis(share, axis) for share in (measured.low, measured.high, measured.success)),

@@ -176,9 +176,9 @@ def topic(kind: str, key: object) -> str:
 
 
 @register.simple_tag
-def gain(loss_points: float) -> figures.Figure:
-    """A loss in points, as what was gained: a negative figure got worse."""
-    return figures.points(-loss_points)
+def gain(loss_points: float) -> str:
+    """A loss in points, as what was gained: a negative figure got worse. The row's head has the unit."""
+    return figures.points(-loss_points).value
 
 
 @register.simple_tag

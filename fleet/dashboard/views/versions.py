@@ -14,6 +14,7 @@ from fleet.dashboard.forms.models import OptimizeForm, ReleaseForm
 from fleet.dashboard.pages import Lazy, form_again, go, page, saved
 from fleet.dashboard.pareto import figure
 from fleet.dashboard.selectors import versions as select
+from fleet.dashboard.selectors.trials import CLASSES, trials
 from fleet.jobs.models import Job
 from fleet.jobs.services import start_optimization
 
@@ -34,13 +35,14 @@ def _version(name: str, number: int) -> ModelVersion:
 def detail(request: HttpRequest, name: str, number: int) -> HttpResponse:
     version = _version(name, number)
     lazy = Lazy(
-        trials=lambda: select.trials(version),
+        trials=lambda: trials(version),
         work=lambda: select.by_class(lazy.trials),
-        shown=lambda: _shown(lazy.work, listing.choice(request.GET, "class", select.CLASSES)),
+        shown=lambda: _shown(lazy.work, listing.choice(request.GET, "class", CLASSES)),
         winners=lambda: [one for one in lazy.work if one.winner],
         comparison=lambda: select.comparison(lazy.work, version.size),
         axis=lambda: select.interval_axis(lazy.work),
-        chart=lambda: _chart(lazy.shown),
+        episodes=lambda: select.episodes(lazy.winners),
+        chart=lambda: _chart(lazy.shown, float(version.card.get("deadline_ms") or settings.DECISION_PROMISE_MS)),
         releases=lambda: select.releases(version),
         rollouts=lambda: select.rollouts(version),
         jobs=lambda: select.jobs(version),
@@ -51,7 +53,6 @@ def detail(request: HttpRequest, name: str, number: int) -> HttpResponse:
     context = {
         "version": version,
         "lazy": lazy,
-        "promise": settings.DECISION_PROMISE_MS,
         "optimize_form": OptimizeForm(version=version),
     }
     return page(request, "models/version.html", context, _PARTS)
@@ -61,10 +62,10 @@ def _shown(work: list[select.ClassWork], wanted: str) -> select.ClassWork | None
     return next((one for one in work if one.device_class == wanted), work[0] if work else None)
 
 
-def _chart(work: select.ClassWork | None) -> dict | None:
+def _chart(work: select.ClassWork | None, limit_ms: float) -> dict | None:
     """The figure of a class, None when fewer than two of its trials can be drawn."""
     points = work.points if work else []
-    return figure(points, work.quality, settings.DECISION_PROMISE_MS) if work and len(points) > 1 else None
+    return figure(points, work.quality, limit_ms, work.least_quality) if work and len(points) > 1 else None
 
 
 @require_POST

@@ -22,6 +22,7 @@ from fleet.devices.models import Device, EnrollmentToken, Group
 from fleet.jobs.models import Job, JobLine
 from fleet.rollouts.models import Command, Deployment, Rollout
 from fleet.telemetry.models import Sample
+from tests.fleet.dashboard import sample_trials
 
 BOARDS = {
     "embedded": ("Raspberry Pi 4", 4, 4, "linux/arm64", 1.0),
@@ -82,79 +83,20 @@ class SampleFleet:
         return version
 
     def _trials(self, version: ModelVersion, device_class: str) -> None:
-        slow = {"embedded": 1.0, "mobile": 0.55, "edge_server": 0.4}[device_class]
-        cut = {"pass": "prune", "share": 0.5, "samples": 512}
-        tried = (
-            ("original", "passed", [], 5_260_000, 1.30, 0.970, "it is the yardstick of every other one"),
-            (
-                "fp16 storage",
-                "passed",
-                [{"pass": "store", "bits": 16}],
-                2_660_000,
-                1.31,
-                0.969,
-                "objective 0.71, the winner's is 0.58",
-            ),
-            (
-                "50 % cut, fp16 storage",
-                "won",
-                [cut, {"pass": "store", "bits": 16}],
-                1_990_000,
-                1.07,
-                0.958,
-                "the least objective (0.58) of the 3 that passed: 62 % smaller and 1.2 times as fast, "
-                "for 1.2 points of success (the limit is 3)",
-            ),
-            (
-                "int8",
-                "lost",
-                [{"pass": "quantize", "keep_sensitive": True}],
-                1_620_000,
-                1.57,
-                0.934,
-                "slower than the original (1.57 ms against 1.30) and less faithful: never released",
-            ),
-            (
-                "88 % cut",
-                "failed",
-                [{"pass": "prune", "share": 0.875, "samples": 512}],
-                1_700_000,
-                1.01,
-                0.861,
-                "10.9 points of success lost, the limit is 3",
-            ),
-        )
-        for name, verdict, passes, size, p50, success, reason in tried:
-            half = 1.96 * math.sqrt(success * (1 - success) / 1000)
+        for tried in sample_trials.TRIED:
             trial = Trial.objects.create(
                 version=version,
                 device_class=device_class,
-                key=wire.digest_of(f"{version.pk} {device_class} {name}".encode()),
-                name=name,
-                recipe={"name": name, "passes": passes},
-                figures={
-                    "bytes": size,
-                    "compressed_bytes": int(size * 0.9),
-                    "p50_ms": p50 * slow,
-                    "p95_ms": p50 * slow * 1.25,
-                    "ratio_p50": 1.30 / p50,
-                    "peak_bytes": int(46e6 + size * 2.2),
-                    "cosine": 1.0 if name == "original" else 0.9990 + (success - 0.96) / 20,
-                    "max_error": 0.01,
-                    "success": success,
-                    "success_low": success - half,
-                    "success_high": min(success + half, 1),
-                    "episodes": 1000,
-                    "loss_points": (0.970 - success) * 100,
-                    "loss_low": (0.970 - success) * 100 - 0.9,
-                    "loss_high": (0.970 - success) * 100 + 0.9,
-                },
-                verdict=verdict,
-                reason=reason,
-                score=p50 / 2,
+                key=wire.digest_of(f"{version.pk} {device_class} {tried.name}".encode()),
+                name=tried.name,
+                recipe=tried.recipe,
+                figures=tried.figures(),
+                verdict=tried.verdict,
+                reason=tried.reason,
+                score=tried.score,
             )
-            if verdict in ("won", "passed"):
-                self._variant(trial, size)
+            if tried.verdict in ("won", "passed"):
+                self._variant(trial, tried.size)
 
     def _variant(self, trial: Trial, size: int) -> Variant:
         parts = tuple(
@@ -217,7 +159,7 @@ class SampleFleet:
             hardware={
                 "cores": cores,
                 "memory_bytes": memory * GIB,
-                "storage_bytes": memory * 8 * 10**9,
+                "storage_bytes": memory * 8 * GIB,
                 "platform": platform,
                 "board": board,
                 "accelerators": [],
@@ -398,7 +340,7 @@ class SampleFleet:
         device, rollout = self.devices[0], Rollout.objects.first()
         for minutes, kind, level, text, detail, subject in (
             (4000, "device.connected", "ok", f"{device.name} connected for the first time", "", {"device": device}),
-            (900, "version.uploaded", "info", "tabletop@2 was uploaded, 5.0 MiB", "", {"version": self.versions[1]}),
+            (900, "version.uploaded", "info", "tabletop@2 was uploaded, 5.26 MB", "", {"version": self.versions[1]}),
             (60, "job.succeeded", "ok", "Optimizing tabletop@2 for mobile succeeded", "", {}),
             (
                 40,

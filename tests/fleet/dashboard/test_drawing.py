@@ -4,6 +4,7 @@ import pytest
 
 from fleet.dashboard.figures import NBSP
 from fleet.dashboard.pareto import Point, figure, frontier
+from fleet.dashboard.placement import Mark, places
 from fleet.dashboard.recipes import recipe_words
 from fleet.dashboard.scale import ruler
 from fleet.dashboard.series import MAX_POINTS, RANGES, rolling, with_breaks
@@ -63,10 +64,10 @@ def test_no_range_has_more_points_than_a_chart_can_show():
         assert chosen.span % chosen.bucket == 0
 
 
-FAST = Point("fast", 1.0, 90.0, size=10)
-GOOD = Point("good", 2.0, 97.0, 96.0, 98.0, size=20, won=True)
-POOR = Point("poor <b>", 2.5, 95.0, size=5)
-BROKEN = Point("broken", 0.5, 99.0, usable=False)
+FAST = Point("fast", 1.0, 90.0, size=10, number=1)
+GOOD = Point("good", 2.0, 97.0, 96.0, 98.0, size=20, won=True, number=2)
+POOR = Point("poor <b>", 2.5, 95.0, size=5, number=3)
+BROKEN = Point("broken", 0.5, 99.0, usable=False, number=4)
 
 
 def test_the_frontier_is_what_nothing_beats():
@@ -77,24 +78,48 @@ def test_the_frontier_is_what_nothing_beats():
 def test_the_chart_marks_the_winner_the_beaten_and_the_failed():
     drawn = figure([FAST, GOOD, POOR, BROKEN], "Task success (%)", 100)
     names = {trace["name"]: trace for trace in drawn["data"] if "name" in trace}
-    assert names["Chosen"]["text"] == ["good"]
+    assert names["Chosen"]["text"] == ["2"]
     assert names["Chosen"]["error_y"]["arrayminus"] == [1.0]
     assert names["Beaten by another"]["customdata"] == [["poor &lt;b>", f"5{NBSP}B"]]
     assert names["Gates not passed"]["x"] == [0.5]
     assert drawn["data"][0]["x"] == [1.0, 2.0], "a trial that failed is no part of the frontier"
-    assert "shapes" not in drawn["layout"], "the promise is far away and would flatten the chart"
+    assert drawn["layout"]["shapes"] == [], "the promise is far away and would flatten the chart"
+    assert [said["text"] for said in drawn["layout"]["annotations"]] == ["100 ms promise →"]
 
 
-def test_names_lie_beside_their_marks_and_not_on_each_other():
-    crowd = [Point(f"c{number}", 2.0 + number / 100, 96.9, size=1) for number in range(4)]
-    drawn = figure([GOOD, *crowd, Point("alone", 9.0, 80.0)], "Task success (%)", 100)
-    assert [name for trace in drawn["data"][1:] for name in trace["text"] if name] == ["alone", "good"]
+def test_every_mark_has_its_number_and_none_lies_on_another_mark():
+    crowd = [Point(f"c{number}", 2.0 + number / 4, 96.9, 96.0, 97.9, size=1, number=number + 3) for number in range(4)]
+    drawn = figure([GOOD, *crowd, Point("alone", 9.0, 80.0, number=9)], "Task success (%)", 100)
+    assert sorted(name for trace in drawn["data"][1:] for name in trace["text"]) == ["2", "3", "4", "5", "6", "9"]
+    beside = {place for trace in drawn["data"][1:] for place in trace["textposition"]}
+    assert not beside & {"top center", "bottom center"}, "there stands the error bar"
+
+
+def test_a_label_goes_where_nothing_is():
+    alone = Mark(0.5, 0.5, 0.4, 0.6, 10, "1")
+    right = Mark(0.56, 0.5, 0.4, 0.6, 10, "2")
+    edge = Mark(0.99, 0.5, 0.4, 0.6, 10, "3")
+    assert places([alone]) == ["middle right"]
+    assert places([alone, right]) == ["middle left", "middle right"]
+    assert places([edge]) == ["middle left"], "it stays in the plot"
+    assert places([]) == []
 
 
 def test_the_promise_is_drawn_where_it_is_near():
     drawn = figure([Point("slow", 80.0, 97.0)], "Task success (%)", 100)
     assert drawn["layout"]["shapes"][0]["x0"] == 100
     assert drawn["layout"]["xaxis"]["range"][1] > 100
+
+
+def test_the_gate_of_success_is_a_line_and_what_passes_both_is_marked():
+    drawn = figure([GOOD, FAST], "Task success (%)", 100, least_quality=95.0)
+    lines = [shape for shape in drawn["layout"]["shapes"] if shape["type"] == "line"]
+    assert [(line["y0"], line["y1"]) for line in lines] == [(95.0, 95.0)]
+    assert {said["text"].strip() for said in drawn["layout"]["annotations"]} == {
+        "100 ms promise →",
+        "success gate 95.0 %",
+        "passes both gates",
+    }
 
 
 def test_a_recipe_is_one_line():

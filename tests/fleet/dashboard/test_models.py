@@ -8,8 +8,10 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from onnx import TensorProto, helper
 
+from fleet.audit.models import Event
 from fleet.catalog.models import Model, ModelVersion, Release, Trial
-from fleet.dashboard.selectors.versions import by_class, comparison, trials
+from fleet.dashboard.selectors.trials import trials
+from fleet.dashboard.selectors.versions import by_class, comparison
 from fleet.jobs.models import Job
 from tests.fleet.builders import make_release, make_variant, make_version
 
@@ -54,6 +56,9 @@ def test_an_upload_becomes_the_next_version_and_leads_to_its_page(operating, db)
     text = operating.get("/models/doubler/1").text
     assert "a note that must not be lost" in text
     assert "No variant yet" in text
+    size = f"{version.size} B"
+    assert size in text.replace("\N{NO-BREAK SPACE}", " ")
+    assert Event.objects.get(kind="version.uploaded").text == f"doubler@1 was uploaded, {size}"
     assert operating.post("/upload", form()).url == "/models/doubler/2"
 
 
@@ -115,24 +120,64 @@ def test_variants_stand_beside_the_original_of_their_class(sample_fleet):
     work = by_class(trials(version))
     assert [one.device_class for one in work] == ["embedded", "mobile", "edge_server"]
     lines = {line.name: line for line in comparison(work, version.size)}
-    size = lines["Size"].cells[0]
+    size = lines["Model file"].cells[0]
     assert (str(size.figure), str(size.change), size.better) == (
         "1.99\N{NO-BREAK SPACE}MB",
         "−62\N{NO-BREAK SPACE}%",
         True,
     )
-    # Each class beside the original as measured for that class, not for the first one.
-    assert len({str(cell.change) for cell in lines["Decision p50"].cells}) == 1
+    transfer = lines["To transfer"].cells[0].figure
+    assert str(transfer) == "2.06\N{NO-BREAK SPACE}MB", "the release dialog and the rollout's preview say as much"
+
+
+def test_latencies_are_those_that_the_verdicts_were_made_of(sample_fleet):
+    """Both were timed in turn: by milliseconds of two moments the winner would be slower than the original."""
+    version = sample_fleet(4).versions[1]
+    stored = {trial.name: trial.figures for trial in version.trials.filter(device_class="embedded")}
+    won = "50 % cut, fp16 storage"
+    assert stored[won]["p50_ms"] > stored["original"]["p50_ms"]
+    work = by_class(trials(version))
+    shown = {one.name: one for one in work[0].trials}
+    assert shown["original"].p50 == stored["original"]["p50_ms"]
+    assert shown[won].p50 == pytest.approx(stored["original"]["p50_ms"] * stored[won]["ratio_p50"])
+    assert shown[won].p95 / shown[won].p50 == pytest.approx(stored[won]["p95_ms"] / stored[won]["p50_ms"])
+    lines = {line.name: line for line in comparison(work, version.size)}
+    p50 = lines["Decision p50"].cells[0]
+    assert (str(p50.change), p50.better) == ("−18\N{NO-BREAK SPACE}%", True)
+    assert p50.between == "−20 to −16\N{NO-BREAK SPACE}%"
+    drawn = {point.name: point.latency for point in work[0].points}
+    assert drawn[won] == shown[won].p95
+
+
+@pytest.mark.parametrize(
+    ("ratio", "low", "high", "better"), [(0.98, 0.95, 1.01, None), (1.1, 1.05, 1.15, False), (0.9, 0.85, 0.95, True)]
+)
+def test_a_difference_within_the_noise_is_neither_better_nor_worse(sample_fleet, ratio, low, high, better):
+    version = sample_fleet(4).versions[1]
+    for trial in version.trials.filter(verdict="won"):
+        trial.figures |= {"ratio_p50": ratio, "ratio_low": low, "ratio_high": high}
+        trial.save()
+    lines = {line.name: line for line in comparison(by_class(trials(version)), version.size)}
+    assert [cell.better for cell in lines["Decision p50"].cells] == [better] * 3
+
+
+def test_a_class_whose_original_was_timed_at_another_time_says_what_it_is_compared_with(sample_fleet, viewer):
+    version = sample_fleet(4).versions[1]
+    for trial in version.trials.filter(device_class="mobile"):
+        trial.figures |= {"p50_ms": trial.figures["p50_ms"] / 2}
+        trial.save()
+    text = viewer.get("/models/tabletop/2").text.replace("\N{NO-BREAK SPACE}", " ")
+    assert text.count("of 0.650 ms") == 1
+    assert "latency: timed in turn with the original on this server" in text
 
 
 def test_the_page_says_why_one_won_and_why_each_other_did_not(sample_fleet, viewer):
     sample_fleet(4)
     text = re.sub(r"\s+", " ", viewer.get("/models/tabletop/2?class=mobile").text)
-    assert "Why 50 % cut, fp16 storage won on mobile:</b> the least objective (0.58)" in text
+    assert "Why 50 % cut, fp16 storage won on mobile:</b> The least objective, 0.580," in text
     for reason in (
-        "slower than the original",
-        "10.9 points of success lost",
-        "objective 0.71, the winner&#x27;s is 0.58",
+        "It lost 3.6 points (95 % interval 2.7 to 4.5); 2 points are allowed.",
+        "has the lesser objective (0.580 against 0.714)",
     ):
         assert reason in text
     assert "n = 1,000" in text
@@ -144,7 +189,9 @@ def test_the_chart_is_drawn_from_the_same_figures(sample_fleet, viewer):
     text = viewer.get("/models/tabletop/2?class=embedded").text
     drawn = json.loads(re.search(r'<script id="pareto-embedded" type="application/json">(.*?)</script>', text)[1])
     chosen = next(trace for trace in drawn["data"] if trace.get("name") == "Chosen")
-    assert chosen["text"] == ["50 % cut, fp16 storage"]
+    assert chosen["text"] == ["2"], "the number that the table beside it gives it"
+    assert re.search(r">2</span>\s*50 % cut, fp16 storage", text)
+    assert [line["y0"] for line in drawn["layout"]["shapes"] if line["type"] == "line"] == [pytest.approx(95.0)]
     assert chosen["y"] == [pytest.approx(95.8)]
 
 
@@ -169,7 +216,7 @@ def test_a_class_in_which_nothing_passed_says_so(viewer, db):
 def test_an_unmeasured_figure_is_not_a_zero(viewer, db):
     make_variant(make_version(), "embedded")
     text = re.sub(r"\s+", " ", viewer.get("/models/arm/1").text)
-    assert re.search(r"Peak memory</th> <td[^>]*>not reported</td> <td[^>]*> <b>not reported</b>", text)
+    assert re.search(r"Peak memory </th> <td[^>]*>not reported</td> <td[^>]*> <b>not reported</b>", text)
     assert "0 B" not in text
 
 
@@ -240,6 +287,7 @@ def test_a_release_takes_the_winners_unless_told_otherwise(operating, db):
     release = Release.objects.get()
     assert answer.headers["HX-Redirect"] == f"/rollouts/new?release={release.pk}"
     assert list(release.variants.all()) == [other]
+    assert "to transfer, the winner)" in text
     assert "for the hall" in operating.get("/models/arm/1").text
 
 
