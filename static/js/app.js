@@ -93,6 +93,17 @@
     if (form.dataset.sent) { event.preventDefault(); return; }
     form.dataset.sent = 'yes';
   });
+  // So is one that goes by script: until its answer is there, and for good when the answer leads to another page.
+  document.addEventListener('submit', (event) => {
+    if (event.target.hasAttribute('hx-post') && event.target.dataset.sent) { event.preventDefault(); event.stopImmediatePropagation(); }
+  }, true);  // before htmx hears of it, which would keep the second one for later
+  const posts = (event) => event.target.matches('form[hx-post]');
+  document.addEventListener('htmx:beforeRequest', (event) => { if (posts(event)) { event.target.dataset.sent = 'yes'; } });
+  document.addEventListener('htmx:afterRequest', (event) => {
+    const { xhr } = event.detail;
+    if (posts(event) && !(xhr && xhr.getResponseHeader('HX-Redirect'))) { delete event.target.dataset.sent; }
+  });
+
   // A log that is read at its end stays at its end.
   const atEnd = (log) => log.scrollHeight - log.scrollTop - log.clientHeight < 40;
   const followed = new Map();

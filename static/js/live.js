@@ -14,11 +14,38 @@
   let stream = null;
   let opened = false;
   let retry = 0;
+  let cut = false;  // the server itself cannot hear what changes
+  let heardAt = born;  // the last time at which what stands here was known to hold
+  const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
 
-  function say(word, text) {
+  function say(word, text, asOf) {
     badge.hidden = false;
     badge.dataset.state = word;
-    if (badge.textContent !== text) { badge.textContent = text; }
+    const said = asOf ? text + ' as of ' + asOf : text;
+    if (badge.textContent === said) { return; }
+    const words = document.createElement('span');
+    words.className = 'word';
+    words.textContent = asOf ? text + ' ' : text;
+    badge.replaceChildren(words);
+    if (asOf) {
+      const time = document.createElement('span');
+      time.className = 'asof';
+      time.textContent = 'as of ' + asOf;
+      badge.append(time);
+    }
+  }
+
+  /* Old states must not look like present ones: they are dimmed, and the badge says of when they are. */
+  function lost() {
+    const first = !('stale' in document.body.dataset);
+    if (first && opened) { document.body.dataset.stale = clock.format(heardAt); }
+    say('waiting', 'Reconnecting…', document.body.dataset.stale);
+  }
+
+  function found() {
+    heardAt = Date.now();
+    delete document.body.dataset.stale;
+    say('live', 'Live');
   }
 
   function fetchNow(element) {
@@ -48,21 +75,29 @@
     const topics = Array.from(new Set(parts().flatMap(topicsOf))).sort().join(',');
     stream = new EventSource(document.body.dataset.liveUrl + '?topics=' + encodeURIComponent(topics));
     stream.addEventListener('hello', () => {
-      say('live', 'Live');
+      cut = false;
+      found();
       if (opened) { parts().forEach(wake); }
       opened = true;
     });
-    stream.addEventListener('changed', (event) => { say('live', 'Live'); heard(JSON.parse(event.data)); });
-    stream.addEventListener('stale', () => say('waiting', 'Reconnecting…'));
-    stream.addEventListener('fresh', () => { say('live', 'Live'); parts().forEach(wake); });
+    stream.addEventListener('changed', (event) => { cut = false; found(); heard(JSON.parse(event.data)); });
+    stream.addEventListener('stale', () => { cut = true; lost(); });
+    stream.addEventListener('fresh', () => { cut = false; found(); parts().forEach(wake); });
     stream.onerror = () => {
-      say('waiting', 'Reconnecting…');
+      lost();
       // The browser tries again by itself after a cut, but not after an answer that is no stream.
       if (stream && stream.readyState === EventSource.CLOSED) { close(); retry = setTimeout(connect, RETRY); }
     };
   }
 
   function close() { if (stream) { stream.close(); stream = null; } }
+
+  // A network that is silently gone ends no stream: what the page fetches by itself tells sooner.
+  const own = (event) => event.target.matches('[data-live]');
+  document.addEventListener('htmx:sendError', (event) => { if (own(event)) { lost(); } });
+  document.addEventListener('htmx:afterRequest', (event) => {
+    if (own(event) && event.detail.successful && !cut && stream && stream.readyState === EventSource.OPEN) { found(); }
+  });
 
   document.addEventListener('visibilitychange', () => {
     if (document.hidden) { clearTimeout(retry); close(); } else { connect(); }

@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.contrib.auth.models import User
@@ -11,8 +12,9 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from fleet.accounts.roles import Role
 from fleet.audit.services import announce
+from fleet.catalog.models import Model
 from fleet.devices import services
-from fleet.devices.models import Device
+from fleet.devices.models import Device, Group
 from fleet.rollouts.models import Rollout
 from fleet.rollouts.services import pause
 from fleet.telemetry.models import Sample
@@ -145,18 +147,28 @@ def test_a_page_says_when_it_lost_the_server_and_catches_up(chromium, fleet, tmp
     port = free_port()
     environment = same_database()
     with web(environment, tmp_path / "first.log", port) as server:
-        context = chromium.new_context(base_url=server.address)
+        context = chromium.new_context(base_url=server.address, timezone_id="Asia/Kolkata")
         page = context.new_page()
         page.goto("/login?next=/devices")
         page.fill("[name=username]", "viewer-person")
         page.fill("[name=password]", PASSWORD)
         page.click("button[type=submit]")
         live(page)
-    expect(page.locator("[data-live-state]")).to_have_text("Reconnecting…", timeout=10_000)
+        online = page.locator("#device-list .facet", has_text="Online")
+        bright = online.locator(".i").evaluate("icon => getComputedStyle(icon).filter")
+    said = page.locator("[data-live-state]")
+    expect(said).to_have_text(re.compile(r"^Reconnecting… as of \d\d:\d\d:\d\d$"), timeout=10_000)
+    as_of = said.locator(".asof").text_content()
+    # In the viewer's zone, not in the server's: India is half an hour beside any full hour.
+    now = timezone.now().astimezone(ZoneInfo("Asia/Kolkata"))
+    assert any(f"as of {now - timedelta(seconds=ago):%H:%M:%S}" == as_of for ago in range(60)), as_of
+    assert page.locator("#device-list").evaluate("part => getComputedStyle(part).opacity") == "0.55"
+    assert online.locator(".i").evaluate("icon => getComputedStyle(icon).filter") == "grayscale(1)" != bright
     Device.objects.filter(pk=fleet.devices[0].pk).update(name="aaa-renamed-meanwhile")
     with web(environment, tmp_path / "second.log", port):
         expect(page.locator("[data-live-state]")).to_have_text("Live", timeout=15_000)
         expect(page.get_by_role("link", name="aaa-renamed-meanwhile")).to_be_visible(timeout=5000)
+        assert page.locator("#device-list").evaluate("part => getComputedStyle(part).opacity") == "1"
         context.close()
 
 
@@ -305,6 +317,31 @@ def test_an_upload_with_a_mistake_keeps_the_chosen_file(open_page, fleet, tmp_pa
     page.wait_for_url("**/models/doubler/1")
 
 
+def test_a_double_click_makes_one_release(open_page, fleet):
+    version = fleet.versions[1]
+    before = version.releases.count()
+    page = open_page("/models/tabletop/2", Role.OPERATOR)
+    sent = []
+    page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+    page.locator("[data-open='#release']").click()
+    page.get_by_role("button", name="Make the release").dblclick()
+    page.wait_for_url(re.compile(r"/rollouts/new\?release="))
+    assert len(sent) == 1
+    assert version.releases.count() == before + 1
+
+
+def test_a_form_that_came_back_with_a_mistake_can_be_sent_again(open_page, fleet):
+    page = open_page("/groups", Role.OPERATOR)
+    page.locator("[data-open='#new-group']").click()
+    form = page.locator("form[hx-post]", has=page.locator("[name=description]"))
+    for name in ("lab", "lab-two"):
+        form.locator("[name=name]").fill(name)
+        form.locator("[type=submit]").dblclick()
+        if name == "lab":
+            expect(form.locator(".err, [role=alert]").first).to_be_visible()
+    page.wait_for_url("**/groups/lab-two")
+
+
 def test_a_device_is_retired_only_after_its_name_was_typed(open_page, fleet):
     device = fleet.devices[3]
     page = open_page(f"/devices/{device.pk}")
@@ -344,6 +381,32 @@ def test_no_page_scrolls_sideways_on_a_phone(open_page, fleet):
         expect(page.locator(".bottom")).to_be_visible()
     page.locator(".bottom summary").click()
     expect(page.locator(".bottom .more")).to_be_visible()
+
+
+def test_the_longest_names_stay_in_their_tables(open_page, fleet):
+    long = "w" * 128
+    Device.objects.filter(pk=fleet.devices[2].pk).update(name=long, simulated=True)
+    Group.objects.filter(name="lab").update(name=long[:64], description=long)
+    Model.objects.update(name=long[:64])
+    User.objects.filter(username="viewer-person").update(username=long)
+    for width in (390, 768, 1280, 1440):
+        page = open_page("/", viewport={"width": width, "height": 844})
+        pages = {"/devices?sort=-name": long, "/groups": long[:64], "/models": long[:64], "/people": long}
+        for path, name in pages.items():
+            page.goto(path)
+            wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            over = page.locator(".table-wrap").first.evaluate("wrap => wrap.scrollWidth - wrap.clientWidth")
+            assert (wide, over) == (0, 0), f"{path} at {width}"
+            assert page.locator(f"tbody [title='{name}']").count() == 1, path
+
+
+def test_two_trials_with_like_names_can_be_told_apart_on_a_phone(open_page, fleet):
+    page = open_page("/models/tabletop/2", viewport={"width": 390, "height": 844})
+    for name in ("75 % cut, distilled, fp16 storage", "75 % cut, distilled, int8 storage"):
+        cell = page.locator("#version-class tbody th", has_text=name)
+        assert cell.evaluate("cell => cell.scrollWidth <= cell.clientWidth"), name
+    for table in page.locator(".table-wrap").all():
+        assert table.evaluate("wrap => wrap.scrollWidth - wrap.clientWidth") == 0
 
 
 def test_without_scripts_everything_can_be_read(chromium, server, fleet):
