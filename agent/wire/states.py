@@ -25,17 +25,19 @@ class Deployment(StrEnum):
 
 _D = Deployment
 _STOPS = frozenset({_D.CANCELED, _D.SUPERSEDED, _D.TIMED_OUT})
+_GIVEN_UP = frozenset({_D.CANCELED, _D.TIMED_OUT})
 
 #: Where each state may go. A state that is missing here is an end.
 DEPLOYMENT_NEXT: dict[Deployment, frozenset[Deployment]] = {
     _D.QUEUED: frozenset({_D.NOTIFIED, _D.SKIPPED}) | _STOPS,
     _D.NOTIFIED: frozenset({_D.DOWNLOADING, _D.REJECTED}) | _STOPS,
     _D.DOWNLOADING: frozenset({_D.VERIFIED, _D.FAILED}) | _STOPS,
-    # From here on only the device decides; a device that dies in the middle is given up at the deadline.
-    _D.VERIFIED: frozenset({_D.INSTALLING, _D.FAILED, _D.TIMED_OUT}),
-    _D.INSTALLING: frozenset({_D.SELF_TESTING, _D.FAILED, _D.TIMED_OUT}),
-    _D.SELF_TESTING: frozenset({_D.WATCHING, _D.FAILED, _D.TIMED_OUT}),
-    _D.WATCHING: frozenset({_D.ACTIVE, _D.ROLLED_BACK, _D.TIMED_OUT}),
+    # From here on only the device decides; a device that dies in the middle is given up at the deadline. One that is
+    # retired will never report again, so there the server ends it as canceled: nothing failed, somebody took it away.
+    _D.VERIFIED: frozenset({_D.INSTALLING, _D.FAILED}) | _GIVEN_UP,
+    _D.INSTALLING: frozenset({_D.SELF_TESTING, _D.FAILED}) | _GIVEN_UP,
+    _D.SELF_TESTING: frozenset({_D.WATCHING, _D.FAILED}) | _GIVEN_UP,
+    _D.WATCHING: frozenset({_D.ACTIVE, _D.ROLLED_BACK}) | _GIVEN_UP,
 }
 
 #: The device decides these; everything else is the server's word.
@@ -56,6 +58,8 @@ DEPLOYMENT_ENDS = frozenset(Deployment) - frozenset(DEPLOYMENT_NEXT)
 DEPLOYMENT_OPEN = frozenset(DEPLOYMENT_NEXT)
 #: The device knows of it. Others may stand queued behind one of these.
 DEPLOYMENT_IN_FLIGHT = DEPLOYMENT_OPEN - {_D.QUEUED}
+#: While a device that stays in service can still turn: a person may cancel it, a newer rollout may take over.
+DEPLOYMENT_STOPPABLE = frozenset({_D.QUEUED, _D.NOTIFIED, _D.DOWNLOADING})
 #: Ends in which the device does not run what the rollout wanted, and somebody should look.
 DEPLOYMENT_BAD = frozenset({_D.FAILED, _D.REJECTED, _D.ROLLED_BACK, _D.TIMED_OUT})
 

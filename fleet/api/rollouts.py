@@ -1,5 +1,7 @@
 """Rollouts and their deployments."""
 
+from dataclasses import dataclass, field
+
 from django.db.models import Count
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
@@ -12,23 +14,33 @@ from fleet.api.schemas import DeploymentOut, Problem, RolloutIn, RolloutOut
 from fleet.catalog.models import Release
 from fleet.devices.models import Device, Group
 from fleet.rollouts import services, waiting
-from fleet.rollouts.models import Deployment, Rollout
+from fleet.rollouts.models import RAN_ALREADY, Deployment, Rollout
 
 router = Router(tags=["rollouts"])
 WRONG = {409: Problem}
 
 
-def _out(rollout: Rollout, counts: dict[str, int]) -> dict:
+@dataclass(slots=True)
+class _Counts:
+    """Deployments of one rollout; already are those of the skipped that ran the variant before it."""
+
+    by_state: dict[str, int] = field(default_factory=dict)
+    already: int = 0
+
+
+def _out(rollout: Rollout, counts: _Counts) -> dict:
     fields = ("id", "target", "state", "reason", "created_at", "finished_at")
     values = {name: getattr(rollout, name) for name in fields}
-    return {"name": str(rollout), "release": rollout.release_id, "counts": counts, **values}
+    counted = {"counts": counts.by_state, "already": counts.already}
+    return {"name": str(rollout), "release": rollout.release_id, **counted, **values}
 
 
-def _counts(rollout_ids: list[int]) -> dict[int, dict[str, int]]:
-    counts: dict[int, dict[str, int]] = {pk: {} for pk in rollout_ids}
+def _counts(rollout_ids: list[int]) -> dict[int, _Counts]:
+    counts = {pk: _Counts() for pk in rollout_ids}
     rows = Deployment.objects.filter(rollout__in=rollout_ids).order_by().values_list("rollout", "state")
-    for pk, state, number in rows.annotate(Count("pk")):
-        counts[pk][state] = number
+    for pk, state, number, already in rows.annotate(Count("pk"), already=Count("pk", filter=RAN_ALREADY)):
+        counts[pk].by_state[state] = number
+        counts[pk].already += already
     return counts
 
 
@@ -96,7 +108,7 @@ def rollout(request, rollout_id: int):
 @paginate(_Waiting)
 def deployments(request, rollout_id: int, state: str = ""):
     """Each device with its state, and the reason of each wait."""
-    rows = get_object_or_404(Rollout, pk=rollout_id).deployments.select_related("device", "rollout")
+    rows = waiting.with_ahead(get_object_or_404(Rollout, pk=rollout_id).deployments.select_related("device", "rollout"))
     return rows.filter(state=state) if state else rows
 
 

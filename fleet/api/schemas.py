@@ -199,7 +199,8 @@ class RolloutOut(Schema):
     target: str
     state: str
     reason: str
-    counts: dict[str, int]
+    counts: dict[str, int] = Field(description="devices by the state of their deployment")
+    already: int = Field(description="of those skipped, how many ran the variant when it began; the rest was left out")
     created_at: datetime
     finished_at: datetime | None
 

@@ -4,7 +4,7 @@ import secrets
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from agent.wire import states
@@ -24,6 +24,11 @@ def new_deployment_id() -> str:
 
 def new_command_id() -> str:
     return "c-" + secrets.token_hex(8)
+
+
+def rollout_name(pk: int) -> str:
+    """What people call a rollout, for those who know its number alone."""
+    return f"r-{pk:04d}"
 
 
 class Rollout(models.Model):
@@ -47,7 +52,15 @@ class Rollout(models.Model):
         constraints = (models.CheckConstraint(condition=Q(state__in=_values(states.Rollout)), name="rollout_state"),)
 
     def __str__(self):
-        return f"r-{self.pk:04d}" if self.pk else "new rollout"
+        return rollout_name(self.pk) if self.pk else "new rollout"
+
+
+#: A skipped deployment either ran the variant when the rollout began, or it was left out.
+RAN_ALREADY = Q(state=states.Deployment.SKIPPED, previous_manifest=F("variant__manifest_digest"))
+#: It ended badly on a device that is still in service: another rollout may try again.
+RETRYABLE = Q(
+    state__in=sorted(states.DEPLOYMENT_BAD), device__admission=states.Admission.ACCEPTED, device__retired_at=None
+)
 
 
 class Deployment(models.Model):
@@ -70,6 +83,10 @@ class Deployment(models.Model):
     changed_at = models.DateTimeField(default=timezone.now)
     deadline = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
+
+    #: The rollout that has this one's device, and its state there, where fleet.rollouts.waiting.with_ahead looked.
+    ahead_rollout: int | None = None
+    ahead_state: str = ""
 
     class Meta:
         ordering = ("device__name", "id")

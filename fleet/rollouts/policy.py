@@ -1,6 +1,7 @@
 """What a rollout should do next: pure functions of plain data and a clock."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,13 +51,38 @@ def ended(counts: Mapping[str, int]) -> bool:
     return not any(counts.get(state, 0) for state in DEPLOYMENT_OPEN)
 
 
-def summary(counts: Mapping[str, int]) -> str:
-    """`5 of 6 devices run it, 1 failed`, for the end of a rollout."""
+def refusal(judged: Iterable[tuple[Verdict, str]], everyone: str, nobody: str) -> str:
+    """Why a rollout to devices with these verdicts would update none of them; empty when it would update one.
+
+    everyone and nobody begin the sentences: `Every device in berlin` (already runs it), `No device in berlin can`.
+    """
+    verdicts = list(judged)
+    if any(verdict == "update" for verdict, _ in verdicts):
+        return ""
+    reasons = Counter(reason for verdict, reason in verdicts if verdict != "already")
+    if not reasons:
+        return f"{everyone} already runs it."
+    already = len(verdicts) - reasons.total()
+    parts = [f"{already} already run{'s' if already == 1 else ''} it"] if already else []
+    parts += [f"{reason[:1].lower()}{reason[1:].rstrip('.')}" for reason, _ in reasons.most_common(3)]
+    return f"{nobody} take it: {'; '.join(parts)}."
+
+
+def summary(counts: Mapping[str, int], already: int) -> str:
+    """`3 of 6 devices took it, 1 already ran it, 1 was left out, 1 failed`, for the end of a rollout.
+
+    counts are by state; already are those of the skipped that ran the variant before: the others were left out.
+    """
     total = sum(counts.values())
-    good = counts.get(Deployment.ACTIVE, 0) + counts.get(Deployment.SKIPPED, 0)
-    bad = [f"{counts[state]} {state.replace('_', ' ')}" for state in sorted(DEPLOYMENT_BAD) if counts.get(state)]
-    left = [f"{counts[state]} {state}" for state in (Deployment.CANCELED, Deployment.SUPERSEDED) if counts.get(state)]
-    return ", ".join([f"{good} of {total} devices run it", *bad, *left])
+    took, left_out = counts.get(Deployment.ACTIVE, 0), counts.get(Deployment.SKIPPED, 0) - already
+    parts = [f"{took} of {total} device{'' if total == 1 else 's'} took it"]
+    if already:
+        parts.append(f"{already} already ran it")
+    if left_out:
+        parts.append(f"{left_out} {'was' if left_out == 1 else 'were'} left out")
+    ends = (*sorted(DEPLOYMENT_BAD), Deployment.CANCELED, Deployment.SUPERSEDED)
+    parts += [f"{counts[state]} {state.replace('_', ' ')}" for state in ends if counts.get(state)]
+    return ", ".join(parts)
 
 
 def _mib(size: int) -> str:

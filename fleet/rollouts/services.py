@@ -1,8 +1,6 @@
 """Start, steer and end rollouts; send commands. Each call is one transaction, whatever the number of devices."""
 
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import timedelta
 
 from django.db import transaction
@@ -14,8 +12,8 @@ from agent.wire.messages import CommandOrder
 from agent.wire.states import (
     DEPLOYMENT_BAD,
     DEPLOYMENT_IN_FLIGHT,
-    DEPLOYMENT_NEXT,
     DEPLOYMENT_OPEN,
+    DEPLOYMENT_STOPPABLE,
     ROLLOUT_NEXT,
     Admission,
 )
@@ -28,61 +26,15 @@ from fleet.devices.models import Device
 from fleet.errors import Refused
 from fleet.gateway import outbox
 from fleet.rollouts import policy
-from fleet.rollouts.models import Command, Deployment, Rollout
+from fleet.rollouts.models import RETRYABLE, Command, Deployment, Rollout
+from fleet.rollouts.preview import preview
 from fleet.rollouts.transitions import move
 
 DEADLINE_SECONDS = 7 * 24 * 3600
 COMMANDS = ("benchmark", "ping")
 
-_CANCELABLE = sorted(state for state in DEPLOYMENT_OPEN if State.CANCELED in DEPLOYMENT_NEXT[state])
-
-
-@dataclass(frozen=True, slots=True)
-class PreviewRow:
-    device: Device
-    variant: Variant | None
-    verdict: policy.Verdict
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """What a rollout would do, before it does it."""
-
-    rows: list[PreviewRow]
-    counts: Counter = field(default_factory=Counter)
-
-
-def members(devices: QuerySet[Device]) -> QuerySet[Device]:
-    """Those of `devices` that a rollout may touch."""
-    return devices.filter(admission=Admission.ACCEPTED, retired_at=None)
-
-
-def preview(release, devices: QuerySet[Device]) -> Preview:
-    """Judge each device. Two queries, whatever their number."""
-    variants = {variant.device_class: variant for variant in release.variants.select_related("trial")}
-    rows = []
-    for device in members(devices).order_by("name", "id"):
-        variant = variants.get(device.device_class)
-        verdict, reason = policy.judge(_candidate(device), _offer(variant))
-        rows.append(PreviewRow(device, variant, verdict, reason))
-    return Preview(rows, Counter(row.verdict for row in rows))
-
-
-def _candidate(device: Device) -> policy.Candidate:
-    hardware = device.hardware or {}
-    return policy.Candidate(
-        device_class=device.device_class,
-        active_manifest=device.active_manifest,
-        memory=int(hardware.get("memory_bytes") or 0),
-        storage=int(hardware.get("storage_bytes") or 0),
-    )
-
-
-def _offer(variant: Variant | None) -> policy.Offer | None:
-    if variant is None:
-        return None
-    return policy.Offer(variant.manifest_digest, variant.bytes, int(variant.manifest.get("memory_bytes") or 0))
+#: As people are told, where that is not the state's own name.
+_STATE_WORDS = {RolloutState.ABORTED: "canceled"}
 
 
 @transaction.atomic
@@ -94,13 +46,21 @@ def start(release, by, group=None, devices: Iterable[Device] | None = None, dead
         raise Refused("The deadline is between one minute and one year.")
     if group is not None:
         chosen, target = group.devices.all(), group.name
+        subjects = f"Every device in {target}", f"No device in {target} can"
     else:
         named = list(devices or [])
         chosen = Device.objects.filter(pk__in=[device.pk for device in named])
-        target = named[0].name if len(named) == 1 else f"{len(named)} devices"
+        if len(named) == 1:
+            target = named[0].name
+            subjects = target, f"{target} cannot"
+        else:
+            target = f"{len(named)} devices"
+            subjects = f"Every one of the {target}", f"None of the {target} can"
     looked = preview(release, chosen)
     if not looked.rows:
         raise Refused(f"There is no accepted device in {target}.")
+    if said := policy.refusal([(row.verdict, row.reason) for row in looked.rows], *subjects):
+        raise Refused(said)
     now = timezone.now()
     rollout = Rollout.objects.create(
         release=release,
@@ -176,8 +136,8 @@ def _cast_manifests(variant_ids: set[int]) -> None:
 
 def _supersede(device_ids: list[str], rollout: Rollout) -> None:
     """A newer rollout takes over where the device can still turn; elsewhere the new deployment queues behind."""
-    older = Deployment.objects.filter(device_id__in=device_ids, state__in=_CANCELABLE).exclude(rollout=rollout)
-    move(list(older), State.SUPERSEDED, f"{rollout} took over")
+    turning = Deployment.objects.filter(device_id__in=device_ids, state__in=sorted(DEPLOYMENT_STOPPABLE))
+    move(list(turning.exclude(rollout=rollout)), State.SUPERSEDED, f"{rollout} took over")
 
 
 @transaction.atomic
@@ -197,10 +157,14 @@ def _turn(rollout: Rollout, new: RolloutState, by, reason: str) -> None:
     ended = {"finished_at": timezone.now()} if new in (RolloutState.ABORTED, RolloutState.FINISHED) else {}
     if not Rollout.objects.filter(pk=rollout.pk, state__in=sources).update(state=new, reason=reason[:1000], **ended):
         rollout.refresh_from_db()
-        raise Refused(f"{rollout} is {rollout.state}; it cannot become {new}.")
+        raise Refused(f"{rollout} is {_said(rollout.state)}; it cannot become {_said(new)}.")
     rollout.refresh_from_db()
     level = {RolloutState.ABORTED: "warn", RolloutState.FINISHED: "ok"}.get(new, "info")
-    record(f"rollout.{new}", f"{rollout} is {new}", level=level, detail=reason, actor=by, rollout=rollout)
+    record(f"rollout.{new}", f"{rollout} is {_said(new)}", level=level, detail=reason, actor=by, rollout=rollout)
+
+
+def _said(state: str) -> str:
+    return _STATE_WORDS.get(RolloutState(state), state)
 
 
 @transaction.atomic
@@ -221,7 +185,7 @@ def finish(rollout: Rollout, summary: str) -> None:
 
 
 def _cancel(deployments: QuerySet[Deployment], reason: str) -> int:
-    stopping = list(deployments.filter(state__in=_CANCELABLE).select_related("device"))
+    stopping = list(deployments.filter(state__in=sorted(DEPLOYMENT_STOPPABLE)).select_related("device"))
     told = [d for d in stopping if d.state != State.QUEUED and d.device.desired_deployment == d.pk]
     move(stopping, State.CANCELED, reason)
     take_back(told)
@@ -243,8 +207,7 @@ def take_back(deployments: list[Deployment]) -> None:
 
 def cancel_for_device(device: Device, reason: str) -> None:
     """The device leaves: nothing waits for it any more."""
-    _cancel(device.deployments.all(), reason)
-    move(list(device.deployments.filter(state__in=sorted(DEPLOYMENT_OPEN))), State.TIMED_OUT, reason)
+    move(list(device.deployments.filter(state__in=sorted(DEPLOYMENT_OPEN))), State.CANCELED, reason)
     open_states = [CommandState.QUEUED, CommandState.SENT, CommandState.ACCEPTED, CommandState.RUNNING]
     device.commands.filter(state__in=open_states).update(
         state=CommandState.CANCELED, reason=reason, changed_at=timezone.now()
@@ -253,9 +216,11 @@ def cancel_for_device(device: Device, reason: str) -> None:
 
 @transaction.atomic
 def retry_failed(rollout: Rollout, by):
-    """A new rollout of the same release to the devices on which this one ended badly; returns it."""
-    devices = list(Device.objects.filter(deployments__in=rollout.deployments.filter(state__in=sorted(DEPLOYMENT_BAD))))
+    """A new rollout of the same release to the devices in service on which this one ended badly; returns it."""
+    devices = list(Device.objects.filter(deployments__in=rollout.deployments.filter(RETRYABLE)))
     if not devices:
+        if rollout.deployments.filter(state__in=sorted(DEPLOYMENT_BAD)).exists():
+            raise Refused("No device that failed in this rollout is still in service.")
         raise Refused("No device failed in this rollout.")
     return start(rollout.release, by, devices=devices, deadline_seconds=rollout.deadline_seconds)
 

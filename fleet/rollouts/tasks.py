@@ -11,7 +11,7 @@ from agent.wire.states import Rollout as RolloutState
 from fleet.audit.services import announce
 from fleet.celery import app
 from fleet.rollouts import policy, services
-from fleet.rollouts.models import Command, Deployment, Rollout
+from fleet.rollouts.models import RAN_ALREADY, Command, Deployment, Rollout
 from fleet.rollouts.transitions import move
 
 
@@ -57,5 +57,6 @@ def finish_ended() -> None:
     waiting = Deployment.objects.filter(rollout__in=running, state__in=sorted(DEPLOYMENT_OPEN)).values("rollout")
     for rollout in running.exclude(pk__in=waiting):
         rows = rollout.deployments.order_by().values_list("state").annotate(Count("pk"))
+        already = rollout.deployments.filter(RAN_ALREADY).count()
         with transaction.atomic():
-            services.finish(rollout, policy.summary(dict(rows)))
+            services.finish(rollout, policy.summary(dict(rows), already))

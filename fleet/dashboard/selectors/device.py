@@ -15,7 +15,7 @@ from fleet.dashboard.selectors.series import weighted
 from fleet.devices.models import Device
 from fleet.jobs.models import Job
 from fleet.rollouts.models import Command, Deployment
-from fleet.rollouts.waiting import reason
+from fleet.rollouts.waiting import reason, with_ahead
 from fleet.telemetry.models import Sample
 
 RECENT = timedelta(minutes=15)
@@ -142,9 +142,10 @@ class DeploymentLine:
 
 def deployments(device: Device, now: datetime, count: int = 10) -> list[DeploymentLine]:
     """The newest deployments with why they wait or how they ended; one query."""
-    rows = device.deployments.select_related(
+    rows = with_ahead(device.deployments.all()).select_related(
         "rollout__release__version__model", "variant__version__model", "variant__trial"
-    ).order_by("-created_at")[:count]
+    )
+    rows = rows.order_by("-created_at")[:count]
     return [DeploymentLine(row, row.state in DEPLOYMENT_OPEN, reason(row, device, now) or row.reason) for row in rows]
 
 

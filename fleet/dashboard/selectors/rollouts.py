@@ -1,4 +1,4 @@
-"""Rollouts: how far they are, square by square, and why what waits waits."""
+"""Rollouts: listed, square by square, and why what waits waits."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -12,102 +12,11 @@ from agent.wire.states import Deployment as State
 from agent.wire.states import Rollout as RolloutState
 from fleet.catalog.models import Release
 from fleet.dashboard import listing
-from fleet.dashboard.words import Word, word
-from fleet.devices.liveness import Liveness, liveness, query
-from fleet.devices.models import Device, Group
-from fleet.rollouts.models import Deployment, Rollout
-from fleet.rollouts.waiting import reason
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """One of the six ways a deployment is counted; cell is the class of its square."""
-
-    key: str
-    word: Word
-    fill: str
-    cell: str
-    states: frozenset[State]
-
-
-_UPDATING = frozenset({State.DOWNLOADING, State.VERIFIED, State.INSTALLING, State.SELF_TESTING, State.WATCHING})
-_WAITING = frozenset({State.QUEUED, State.NOTIFIED})
-_STOPPED = frozenset({State.SKIPPED, State.CANCELED, State.SUPERSEDED})
-
-#: In the order of the bar. An open deployment whose device is not there counts as offline.
-KINDS = (
-    Kind("done", Word("Done", "ok", "ok"), "ok", "d", frozenset({State.ACTIVE})),
-    Kind("updating", Word("Updating", "info", "update"), "accent", "u", _UPDATING),
-    Kind("waiting", Word("Waiting", "pending", "pending"), "pending", "w", _WAITING),
-    Kind("offline", Word("Offline", "offline", "offline"), "offline", "o", frozenset()),
-    Kind("failed", Word("Failed", "bad", "bad"), "bad", "f", DEPLOYMENT_BAD),
-    Kind("stopped", Word("Not touched", "offline", "x"), "line", "n", _STOPPED),
-)
-KIND_KEYS = tuple(kind.key for kind in KINDS)
-_BY_STATE = {state: kind for kind in KINDS for state in kind.states}
-_BY_KEY = {kind.key: kind for kind in KINDS}
-
-
-def kind_of(state: str, there: bool) -> Kind:
-    if not there and state in DEPLOYMENT_OPEN:
-        return _BY_KEY["offline"]
-    return _BY_STATE[State(state)]
-
-
-#: The device's link is up, with or without telemetry.
-_PRESENT = (Liveness.ONLINE, Liveness.SILENT)
-
-
-def _there(now: datetime) -> Q:
-    """`_PRESENT` as a condition on deployments."""
-    online, silent = (query(state, now) for state in _PRESENT)
-    return Q(device__in=Device.objects.filter(online | silent))
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """counts has every kind; shares are for the bar."""
-
-    counts: dict[str, int]
-    total: int
-
-    @property
-    def bar(self) -> list[tuple[str, float]]:
-        return [(kind.fill, self.counts[kind.key] / self.total) for kind in KINDS] if self.total else []
-
-    @property
-    def ended(self) -> int:
-        return self.total - self.open
-
-    @property
-    def open(self) -> int:
-        return sum(self.counts[key] for key in ("updating", "waiting", "offline"))
-
-    @property
-    def share_done(self) -> float | None:
-        return self.counts["done"] / self.total if self.total else None
-
-    @property
-    def words(self) -> str:
-        return ", ".join(
-            f"{self.counts[kind.key]:,} {kind.word.label.lower()}" for kind in KINDS if self.counts[kind.key]
-        )
-
-
-def progress(rollouts: list[Rollout], now: datetime) -> dict[int, Progress]:
-    """Progress of each; one query."""
-    there = _there(now)
-    rows = (
-        Deployment.objects.filter(rollout__in=rollouts)
-        .order_by()
-        .values_list("rollout_id", "state")
-        .annotate(n=Count("pk"), n_there=Count("pk", filter=there))
-    )
-    counts: dict[int, Counter[str]] = {rollout.pk: Counter() for rollout in rollouts}
-    for rollout_id, state, number, present in rows:
-        counts[rollout_id][kind_of(state, True).key] += present
-        counts[rollout_id][kind_of(state, False).key] += number - present
-    return {pk: Progress({key: counted[key] for key in KIND_KEYS}, counted.total()) for pk, counted in counts.items()}
+from fleet.dashboard.selectors.progress import BY_KEY, KIND_KEYS, Kind, Progress, is_there, kind_of, present, progress
+from fleet.dashboard.words import word
+from fleet.devices.models import Group
+from fleet.rollouts.models import RAN_ALREADY, Deployment, Rollout
+from fleet.rollouts.waiting import reason, with_ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,13 +69,17 @@ MOST_SQUARES = 3000
 
 def squares(rollout: Rollout, now: datetime) -> list[Square]:
     """One square for each device, in the order of the bar; one query."""
-    rows = rollout.deployments.order_by("device__name", "device_id").values_list(
-        "device_id", "device__name", "state", "device__online", "device__last_seen", "device__sample_at"
-    )[:MOST_SQUARES]
+    rows = (
+        rollout.deployments.annotate(already=RAN_ALREADY)
+        .order_by("device__name", "device_id")
+        .values_list(
+            "device_id", "device__name", "state", "already", "device__online", "device__last_seen", "device__sample_at"
+        )[:MOST_SQUARES]
+    )
     made = []
-    for device_id, name, state, *seen in rows:
-        kind = kind_of(state, liveness(*seen, now) in _PRESENT)
-        said = word("deployment", state).label.lower()
+    for device_id, name, state, already, *seen in rows:
+        kind = kind_of(state, present(*seen, now), already)
+        said = (kind.word if state == State.SKIPPED else word("deployment", state)).label.lower()
         made.append((KIND_KEYS.index(kind.key), Square(device_id, name, kind.cell, f"{name}: {said}")))
     return [square for _, square in sorted(made, key=lambda pair: pair[0])]
 
@@ -191,15 +104,19 @@ def deployments(rollout: Rollout, params: Mapping[str, str], now: datetime) -> D
     """One page of a rollout's devices, those in motion first; two queries."""
     kind = listing.choice(params, "kind", KIND_KEYS)
     q = listing.text(params, "q")
-    rows = rollout.deployments.all()
+    rows = with_ahead(rollout.deployments.annotate(already=RAN_ALREADY))
     if q:
         rows = rows.filter(Q(device__name__icontains=q) | Q(device__id__icontains=q))
     if kind == "offline":
-        rows = rows.filter(~_there(now), state__in=sorted(DEPLOYMENT_OPEN))
+        rows = rows.filter(~is_there(now), state__in=sorted(DEPLOYMENT_OPEN))
+    elif kind == "already":
+        rows = rows.filter(RAN_ALREADY)
     elif kind:
-        rows = rows.filter(state__in=sorted(_BY_KEY[kind].states))
+        rows = rows.filter(state__in=sorted(BY_KEY[kind].states))
+        if kind == "left":
+            rows = rows.filter(Q(variant=None) | ~RAN_ALREADY)
         if kind in ("updating", "waiting"):
-            rows = rows.filter(_there(now))
+            rows = rows.filter(is_there(now))
     pager = listing.pager(params, rows.count(), 50)
     page = rows.select_related("device", "variant__trial").order_by(
         F("finished_at").desc(nulls_first=True), "device__name", "id"
@@ -207,8 +124,9 @@ def deployments(rollout: Rollout, params: Mapping[str, str], now: datetime) -> D
     made = []
     for row in page:
         row.rollout = rollout
-        there = liveness(row.device.online, row.device.last_seen, row.device.sample_at, now) in _PRESENT
-        made.append(DeploymentRow(row, kind_of(row.state, there), reason(row, row.device, now) or row.reason))
+        there = present(row.device.online, row.device.last_seen, row.device.sample_at, now)
+        kind_here = kind_of(row.state, there, row.already)
+        made.append(DeploymentRow(row, kind_here, reason(row, row.device, now) or row.reason))
     state = listing.State({"kind": kind, "q": q, "page": str(pager.number) if pager.number > 1 else ""})
     return DeploymentList(made, pager, state, kind, q)
 
@@ -246,9 +164,9 @@ MOST_WAITS = 2000
 
 
 def waits(rollout: Rollout, now: datetime, count: int = 8) -> list[Why]:
-    """Why open deployments wait, the commonest first. Times are cut off, so that offline devices are one reason."""
+    """Why open deployments wait, the commonest first. Times and steps are cut off: many devices are one reason."""
     rows = (
-        rollout.deployments.filter(state__in=sorted(DEPLOYMENT_OPEN))
+        with_ahead(rollout.deployments.filter(state__in=sorted(DEPLOYMENT_OPEN)))
         .select_related("device")
         .only(
             "state",
@@ -272,8 +190,8 @@ def _common(sentence: str) -> str:
     head, _, _ = sentence.partition(", ")
     if sentence.startswith("Waiting for the device: last seen"):
         return "Waiting for the device: it is offline."
-    if head == "Downloading":
-        return "Downloading."
+    if head == "Downloading" or head.startswith("Waiting for r-"):
+        return f"{head}."
     return sentence
 
 

@@ -17,9 +17,11 @@ from fleet.dashboard.forms.rollouts import RolloutForm
 from fleet.dashboard.pages import Lazy, act, go, page, saved
 from fleet.dashboard.selectors import rollouts as select
 from fleet.dashboard.selectors.events import recent
+from fleet.dashboard.selectors.progress import KINDS, progress
 from fleet.devices.models import Device, Group
 from fleet.rollouts import services
 from fleet.rollouts.models import Rollout
+from fleet.rollouts.preview import preview
 
 _PARTS = {
     "rollout-head": "rollouts/parts/head.html",
@@ -52,7 +54,7 @@ def detail(request: HttpRequest, rollout_id: int) -> HttpResponse:
     rollout = _rollout(rollout_id)
     now = timezone.now()
     lazy = Lazy(
-        progress=lambda: select.progress([rollout], now)[rollout.pk],
+        progress=lambda: progress([rollout], now)[rollout.pk],
         squares=lambda: select.squares(rollout, now),
         listing=lambda: select.deployments(rollout, request.GET, now),
         failures=lambda: select.failures(rollout),
@@ -62,7 +64,7 @@ def detail(request: HttpRequest, rollout_id: int) -> HttpResponse:
     context = {
         "rollout": rollout,
         "lazy": lazy,
-        "kinds": select.KINDS,
+        "kinds": KINDS,
         "open": rollout.state in (RolloutState.RUNNING, RolloutState.PAUSED),
     }
     return page(request, "rollouts/rollout.html", context, _PARTS)
@@ -118,7 +120,7 @@ def new(request: HttpRequest) -> HttpResponse:
         "wanted": wanted,
         "form": form,
         "choices": select.choices(),
-        "preview": services.preview(wanted.release, wanted.target) if ready else None,
+        "preview": preview(wanted.release, wanted.target) if ready else None,
         "most": MOST_PREVIEWED,
     }
     status = 422 if request.method == "POST" else 200

@@ -22,6 +22,17 @@ def test_every_open_deployment_can_time_out(state):
     assert states.reachable(state, Deployment.TIMED_OUT)
 
 
+@pytest.mark.parametrize("state", sorted(states.DEPLOYMENT_OPEN))
+def test_the_server_can_cancel_what_a_retired_device_was_doing_and_no_device_can_say_so_itself(state):
+    assert states.Deployment.CANCELED in states.DEPLOYMENT_NEXT[state]
+    assert not states.may_report(state, Deployment.CANCELED, new_boot=False)
+    assert not states.may_report(state, Deployment.CANCELED, new_boot=True)
+
+
+def test_a_device_that_has_every_byte_is_no_longer_stopped_by_people():
+    assert {state.value for state in states.DEPLOYMENT_STOPPABLE} == {"queued", "notified", "downloading"}
+
+
 @pytest.mark.parametrize(("old", "new"), list(itertools.product(Deployment, Deployment)))
 def test_a_report_moves_forwards_only(old, new):
     order = {state: place for place, state in enumerate(states._ORDER)}

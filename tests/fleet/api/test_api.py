@@ -109,6 +109,23 @@ def test_a_release_is_made_and_rolled_out(client, operator, bearer):
     assert (ended["state"], ended["counts"]) == ("aborted", {"canceled": 1})
 
 
+def test_a_rollout_tells_who_had_it_already_from_who_was_left_out(client, operator, bearer):
+    release = make_release(classes=("embedded",))
+    digest = release.variants.get().manifest_digest
+    devices = [make_device(), make_device(active_manifest=digest), make_device(device_class="mobile")]
+    start = lambda chosen: client.post(  # noqa: E731  # short, and used twice
+        "/api/rollouts",
+        json.dumps({"release": release.pk, "devices": [device.pk for device in chosen]}),
+        "application/json",
+        **bearer(operator),
+    )
+    rollout = start(devices).json()
+    assert (rollout["counts"], rollout["already"]) == ({"notified": 1, "skipped": 2}, 1)
+    answer = start(devices[1:])
+    assert answer.status_code == 409
+    assert answer.json()["detail"].startswith("None of the 2 devices can take it: 1 already runs it; ")
+
+
 def test_trials_say_what_they_measured_and_which_can_be_released(client, operator, bearer):
     version = make_release().version
     Trial.objects.create(

@@ -10,8 +10,9 @@ from agent.wire.hardware import GIB
 from agent.wire.states import Deployment as State
 from fleet.catalog.models import Release
 from fleet.dashboard.selectors import rollouts as select
+from fleet.dashboard.selectors.progress import progress
 from fleet.devices.models import Device, Group
-from fleet.rollouts import services
+from fleet.rollouts import services, tasks
 from fleet.rollouts.models import Deployment, Rollout
 from tests.conftest import make_device
 from tests.fleet.builders import make_release, make_version
@@ -66,6 +67,28 @@ def test_the_preview_judges_every_device_before_anything_happens(operating, hall
     assert not Rollout.objects.exists()
 
 
+def test_the_preview_says_which_rollouts_have_the_devices_now(operating, rollout, release):
+    Deployment.objects.filter(device__name="cam-1").update(state="installing")
+    newer = make_release(release.version, classes=("embedded", "mobile"))
+    text = flat(operating.get(f"/rollouts/new?release={newer.pk}&group=hall"))
+    link = f'1 device is busy with <a href="/rollouts/{rollout.pk}">{rollout}</a>:'
+    assert f"{link} this rollout waits there until it has ended." in text
+    assert f"{link} this rollout takes its place there." in text, "arm-1 was told, and can still turn"
+    assert f"It will be updated once {rollout} has ended there." in text
+    operating.post(f"/rollouts/new?release={newer.pk}&group=hall", {"deadline": "3600"})
+    text = flat(operating.get(f"/rollouts/{Rollout.objects.first().pk}"))
+    assert f"Waiting for {rollout}, which is installing on this device." in text
+    assert f"<p>Waiting for {rollout}.</p>" in text, "as a reason of many devices"
+
+
+def test_what_would_update_nothing_is_not_started_and_says_why(operating, hall, release):
+    device = Device.objects.get(name="done")
+    answer = operating.post(f"/rollouts/new?release={release.pk}&device={device.pk}", {"deadline": "3600"})
+    assert answer.status_code == 422
+    assert "done already runs it." in answer.text
+    assert not Rollout.objects.exists()
+
+
 def test_what_was_previewed_is_started(operating, hall, release):
     answer = operating.post(f"/rollouts/new?release={release.pk}&group=hall", {"deadline": "86400"})
     rollout = Rollout.objects.get()
@@ -117,31 +140,47 @@ def test_a_long_preview_is_cut_and_says_so(operating, sample_fleet):
 
 
 def test_every_deployment_is_counted_once_and_the_absent_are_offline(rollout):
-    found = select.progress([rollout], timezone.now())[rollout.pk]
-    assert found.counts == {"done": 0, "updating": 0, "waiting": 1, "offline": 1, "failed": 0, "stopped": 3}
+    found = progress([rollout], timezone.now())[rollout.pk]
+    counts = {key: number for key, number in found.counts.items() if number}
+    assert counts == {"already": 1, "waiting": 1, "offline": 1, "left": 2}
     assert (found.total, found.open, found.ended) == (5, 2, 3)
     assert sum(share for _, share in found.bar) == pytest.approx(1)
 
 
 def test_a_device_that_goes_away_is_waited_for_and_not_failed(rollout):
     later = timezone.now() + timedelta(minutes=5)
-    assert select.progress([rollout], later)[rollout.pk].counts["offline"] == 2
-    assert select.progress([rollout], later)[rollout.pk].counts["failed"] == 0
+    assert progress([rollout], later)[rollout.pk].counts["offline"] == 2
+    assert progress([rollout], later)[rollout.pk].counts["failed"] == 0
+
+
+def test_head_banner_and_tiles_count_the_same_way(rollout, viewer):
+    Deployment.objects.filter(device__name="cam-1").update(state="active")
+    Deployment.objects.filter(device__name="arm-1").update(state="failed")
+    tasks.tick()
+    text = flat(viewer.get(f"/rollouts/{rollout.pk}"))
+    assert "1 of 5 devices took it, 1 already ran it, 2 were left out, 1 failed" in text, "the banner"
+    assert (
+        '1 of 5 devices took it.</b> 1 already ran it. 2 were left out. <span class="t-bad">1 failed.</span>' in text
+    ), "the head"
+    tiles = re.findall(r'<span class="k">.*?</svg>([^<]+)</span> <span class="v">(\d+)</span>', text)
+    assert {label: int(number) for label, number in tiles if number != "0"} == {
+        **{"Done": 1, "Ran it already": 1, "Failed": 1, "Left out": 2}
+    }
 
 
 def test_one_square_is_one_device_and_says_which(rollout, viewer):
     found = select.squares(rollout, timezone.now())
     assert [(square.name, square.cell) for square in found] == [
+        ("done", "a"),
         ("cam-1", "w"),
         ("arm-1", "o"),
-        ("done", "n"),
         ("ipc-1", "n"),
         ("tiny", "n"),
     ]
     text = viewer.get(f"/rollouts/{rollout.pk}").text
     assert text.count('tabindex="0"') == 1
     squares = re.findall(r'id="sq-[^"]+" class="(\w)" href="/devices/[^"]+" title="([^"]+)"', text)
-    assert squares[0] == ("w", "cam-1: notified")
+    assert squares[:2] == [("a", "done: ran it already"), ("w", "cam-1: notified")]
     assert len(squares) == 5
 
 
@@ -159,7 +198,9 @@ def test_every_row_says_why_it_waits_or_how_it_ended(rollout, viewer):
         ("", ["arm-1", "cam-1", "done", "ipc-1", "tiny"]),
         ("kind=waiting", ["cam-1"]),
         ("kind=offline", ["arm-1"]),
-        ("kind=stopped", ["done", "ipc-1", "tiny"]),
+        ("kind=already", ["done"]),
+        ("kind=left", ["ipc-1", "tiny"]),
+        ("kind=stopped", []),
         ("kind=done", []),
         ("kind=nonsense", ["arm-1", "cam-1", "done", "ipc-1", "tiny"]),
         ("q=IPC", ["ipc-1"]),
@@ -228,6 +269,15 @@ def test_failed_devices_are_tried_again_in_a_new_rollout(operating, rollout):
     again = Rollout.objects.exclude(pk=rollout.pk).get()
     assert answer.redirect_chain[-1][0] == f"/rollouts/{again.pk}"
     assert [row.device.name for row in again.deployments.all()] == ["cam-1"]
+
+
+def test_nobody_is_offered_to_try_again_what_left_the_fleet(operating, rollout):
+    Deployment.objects.filter(device__name="cam-1").update(state="failed", finished_at=timezone.now())
+    assert 'id="order-retry"' in operating.get(f"/rollouts/{rollout.pk}").text
+    Device.objects.filter(name="cam-1").update(retired_at=timezone.now())
+    text = operating.get(f"/rollouts/{rollout.pk}").text
+    assert "1 failed." in text
+    assert 'id="order-retry"' not in text
 
 
 def test_an_order_that_does_not_exist_is_not_found(operating, rollout):

@@ -10,7 +10,7 @@ from agent.wire import states
 from fleet.audit.models import Event
 from fleet.catalog.models import Trial
 from fleet.dashboard.context import Section
-from fleet.dashboard.selectors.rollouts import KINDS, kind_of
+from fleet.dashboard.selectors.progress import KINDS, kind_of
 from fleet.dashboard.words import WORDS, word
 from fleet.devices.liveness import Liveness
 from fleet.jobs.models import Job

@@ -90,7 +90,7 @@ def test_a_rollout_that_everybody_finished_is_finished(release, group, operator)
     tasks.tick()
 
     rollout.refresh_from_db()
-    assert (rollout.state, rollout.reason) == ("finished", "3 of 3 devices run it")
+    assert (rollout.state, rollout.reason) == ("finished", "3 of 3 devices took it")
 
 
 def test_a_lost_report_does_not_stop_a_deployment_and_an_old_one_does_not_move_it_back(release, group, operator):
@@ -135,7 +135,7 @@ def test_cancel_takes_back_what_has_not_been_installed_and_lets_the_rest_finish(
         row.refresh_from_db()
     assert [waits.state, installs.state, done.state] == ["canceled", "installing", "active"]
     assert desired_of(waits.device).manifest == ""
-    with pytest.raises(Refused, match="aborted"):
+    with pytest.raises(Refused, match="is canceled; it cannot become canceled"):
         services.cancel(rollout, operator)
 
 
@@ -188,7 +188,7 @@ def test_what_does_not_end_before_its_deadline_is_timed_out(release, group, oper
     tasks.tick()
     rollout.refresh_from_db()
     assert set(rollout.deployments.values_list("state", flat=True)) == {"timed_out"}
-    assert rollout.reason == "0 of 3 devices run it, 3 timed out"
+    assert rollout.reason == "0 of 3 devices took it, 3 timed out"
 
 
 def test_two_ticks_at_once_do_no_harm(release, group, operator):
@@ -207,6 +207,102 @@ def test_a_device_that_leaves_ends_its_deployment(release, group, operator):
     device = group.devices.order_by("name").first()
     retire(device, operator)
     assert rollout.deployments.get(device=device).state == "canceled"
+
+
+@pytest.mark.parametrize("state", ["downloading", "verified", "installing", "self_testing", "watching"])
+def test_a_device_that_is_retired_in_the_middle_of_an_update_did_not_fail(state, release, group, operator):
+    from fleet.devices.services import retire
+
+    rollout = services.start(release, operator, group=group)
+    gone, *others = rollout.deployments.select_related("device").order_by("device__name")
+    says(gone.device, gone, state, 3)
+    retire(gone.device, operator)
+
+    gone.refresh_from_db()
+    assert (gone.state, gone.reason) == ("canceled", f"{gone.device.name} was retired")
+    says(gone.device, gone, "active", 9)
+    assert gone.state == "canceled", "what it still says on its way out counts no more"
+    for other in others:
+        says(other.device, other, "active", 6)
+    tasks.tick()
+    rollout.refresh_from_db()
+    assert rollout.reason == "2 of 3 devices took it, 1 canceled"
+
+
+def test_only_devices_in_service_are_tried_again(release, group, operator):
+    from fleet.devices.services import reject, retire
+
+    rollout = services.start(release, operator, group=group)
+    retired, rejected, stays = [row.device for row in rollout.deployments.select_related("device")]
+    rollout.deployments.update(state="failed")
+    retire(retired, operator)
+    reject([rejected], operator)
+
+    again = services.retry_failed(rollout, operator)
+
+    assert [row.device for row in again.deployments.all()] == [stays]
+    services.cancel(again, operator)
+    retire(stays, operator)
+    with pytest.raises(Refused, match=r"No device that failed in this rollout is still in service\."):
+        services.retry_failed(rollout, operator)
+
+
+def test_the_end_tells_who_took_it_who_had_it_and_who_was_left_out(group, operator):
+    release = make_release(classes=("embedded",))
+    takes_it, has_it, _ = group.devices.order_by("name")
+    Device.objects.filter(pk=has_it.pk).update(active_manifest=release.variants.get().manifest_digest)
+    rollout = services.start(release, operator, group=group)
+    says(takes_it, rollout.deployments.get(device=takes_it), "active", 6)
+
+    tasks.tick()
+
+    rollout.refresh_from_db()
+    assert rollout.reason == "1 of 3 devices took it, 1 already ran it, 1 was left out"
+
+
+def test_a_rollout_that_would_update_nothing_does_not_start_and_says_why(group, operator):
+    release = make_release(classes=("embedded",))
+    first, second, mobile = group.devices.order_by("name")
+    digest = release.variants.get().manifest_digest
+
+    def refused(**target) -> str:
+        with pytest.raises(Refused) as problem:
+            services.start(release, operator, **target)
+        return str(problem.value)
+
+    Device.objects.filter(pk__in=[first.pk, second.pk]).update(active_manifest=digest)
+    has_no_variant = "the release has no variant for mobile devices."
+    assert refused(devices=[first]) == f"{first.name} already runs it."
+    assert refused(devices=[mobile]) == f"{mobile.name} cannot take it: {has_no_variant}"
+    assert refused(devices=[first, second]) == "Every one of the 2 devices already runs it."
+    assert refused(group=group) == f"No device in berlin can take it: 2 already run it; {has_no_variant}"
+    group.devices.remove(mobile)
+    assert refused(group=group) == "Every device in berlin already runs it."
+    group.devices.set([mobile])
+    assert refused(group=group) == f"No device in berlin can take it: {has_no_variant}"
+    assert not Rollout.objects.exists()
+
+
+def test_who_waits_behind_another_rollout_is_told_which(group, operator, django_assert_num_queries):
+    old = services.start(make_release(), operator, group=group)
+    for deployment in old.deployments.select_related("device"):
+        says(deployment.device, deployment, "installing", 3)
+    new = services.start(make_release(old.release.version), operator, group=group)
+
+    with django_assert_num_queries(1):
+        rows = list(waiting.with_ahead(new.deployments.select_related("device", "rollout")))
+        said = {waiting.reason(row, row.device, timezone.now()) for row in rows}
+
+    assert len(rows) == 3
+    assert said == {f"Waiting for {old}, which is installing on this device."}
+
+
+def test_a_canceled_rollout_is_called_canceled_in_the_log(release, group, operator):
+    from fleet.audit.models import Event
+
+    rollout = services.start(release, operator, group=group)
+    services.cancel(rollout, operator)
+    assert Event.objects.get(kind="rollout.aborted").text == f"{rollout} is canceled"
 
 
 @pytest.mark.parametrize("count", [10, 1000])

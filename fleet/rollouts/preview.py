@@ -1,0 +1,96 @@
+"""What a rollout would do with each device, before it does it."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from django.db.models import QuerySet
+
+from agent.wire.states import DEPLOYMENT_IN_FLIGHT, DEPLOYMENT_STOPPABLE, Admission
+from fleet.catalog.models import Variant
+from fleet.devices.models import Device
+from fleet.rollouts import policy
+from fleet.rollouts.models import Deployment, rollout_name
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewRow:
+    device: Device
+    variant: Variant | None
+    verdict: policy.Verdict
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """How many devices that would be updated a rollout has now; waits says whether it finishes there first."""
+
+    rollout_id: int
+    waits: bool
+    count: int
+
+    @property
+    def name(self) -> str:
+        return rollout_name(self.rollout_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """One row for each device; counts are by verdict, busy by the rollouts that have devices now."""
+
+    rows: list[PreviewRow]
+    counts: Counter = field(default_factory=Counter)
+    busy: list[Busy] = field(default_factory=list)
+
+
+def members(devices: QuerySet[Device]) -> QuerySet[Device]:
+    """Those of `devices` that a rollout may touch."""
+    return devices.filter(admission=Admission.ACCEPTED, retired_at=None)
+
+
+def preview(release, devices: QuerySet[Device]) -> Preview:
+    """Judge each device. Three queries, whatever their number."""
+    variants = {variant.device_class: variant for variant in release.variants.select_related("trial")}
+    touched = members(devices)
+    ahead = {
+        device: (rollout, state not in DEPLOYMENT_STOPPABLE)
+        for device, rollout, state in Deployment.objects.filter(
+            device__in=touched.values("pk"), state__in=sorted(DEPLOYMENT_IN_FLIGHT)
+        )
+        .order_by()
+        .values_list("device_id", "rollout_id", "state")
+    }
+    rows, busy = [], Counter()
+    for device in touched.order_by("name", "id"):
+        variant = variants.get(device.device_class)
+        verdict, reason = policy.judge(_candidate(device), _offer(variant))
+        if verdict == "update" and device.pk in ahead:
+            busy[ahead[device.pk]] += 1
+            reason = _updated(*ahead[device.pk])
+        rows.append(PreviewRow(device, variant, verdict, reason))
+    return Preview(rows, Counter(row.verdict for row in rows), _lines(busy))
+
+
+def _updated(rollout_id: int, waits: bool) -> str:
+    name = rollout_name(rollout_id)
+    return f"It will be updated once {name} has ended there." if waits else f"It will be updated in place of {name}."
+
+
+def _lines(busy: Mapping[tuple[int, bool], int]) -> list[Busy]:
+    return [Busy(rollout, waits, count) for (rollout, waits), count in sorted(busy.items())]
+
+
+def _candidate(device: Device) -> policy.Candidate:
+    hardware = device.hardware or {}
+    return policy.Candidate(
+        device_class=device.device_class,
+        active_manifest=device.active_manifest,
+        memory=int(hardware.get("memory_bytes") or 0),
+        storage=int(hardware.get("storage_bytes") or 0),
+    )
+
+
+def _offer(variant: Variant | None) -> policy.Offer | None:
+    if variant is None:
+        return None
+    return policy.Offer(variant.manifest_digest, variant.bytes, int(variant.manifest.get("memory_bytes") or 0))
