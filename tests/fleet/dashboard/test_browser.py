@@ -164,6 +164,9 @@ def test_a_page_says_when_it_lost_the_server_and_catches_up(chromium, fleet, tmp
     assert any(f"as of {now - timedelta(seconds=ago):%H:%M:%S}" == as_of for ago in range(60)), as_of
     assert page.locator("#device-list").evaluate("part => getComputedStyle(part).opacity") == "0.55"
     assert online.locator(".i").evaluate("icon => getComputedStyle(icon).filter") == "grayscale(1)" != bright
+    page.set_viewport_size({"width": 390, "height": 844})
+    expect(said.locator(".asof")).to_be_in_viewport(ratio=1)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
     Device.objects.filter(pk=fleet.devices[0].pk).update(name="aaa-renamed-meanwhile")
     with web(environment, tmp_path / "second.log", port):
         expect(page.locator("[data-live-state]")).to_have_text("Live", timeout=15_000)
