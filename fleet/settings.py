@@ -83,6 +83,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "fleet.dashboard.middleware.ContentSecurityPolicy",
+    "fleet.dashboard.middleware.FormAddresses",
 ]
 
 ROOT_URLCONF = "fleet.urls"

@@ -1,9 +1,11 @@
-"""The Content-Security-Policy of every page: nothing runs, loads or posts that this server does not serve itself."""
+"""What every answer of the pages goes through: where a form's own address leads, and what a page may load."""
 
 from collections.abc import Awaitable, Callable
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
+from django.http.response import HttpResponseRedirect
+from django.urls import NoReverseMatch, Resolver404, resolve, reverse
 
 #: SHA-256 of nothing: Plotly makes one empty <style> element and fills it through the CSSOM, which no policy forbids.
 EMPTY_STYLE = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
@@ -23,8 +25,8 @@ POLICY = "; ".join(
 )
 
 
-class ContentSecurityPolicy:
-    """Sets the header where a response does not bring its own."""
+class _Answered:
+    """A middleware that looks at answers only, in both kinds of server."""
 
     sync_capable = True
     async_capable = True
@@ -37,12 +39,48 @@ class ContentSecurityPolicy:
     def __call__(self, request: HttpRequest):
         if iscoroutinefunction(self):
             return self._later(request)
-        return self._marked(self.get_response(request))
+        return self.answer(request, self.get_response(request))
 
     async def _later(self, request: HttpRequest) -> HttpResponseBase:
-        return self._marked(await self.get_response(request))
+        return self.answer(request, await self.get_response(request))
 
-    @staticmethod
-    def _marked(response: HttpResponseBase) -> HttpResponseBase:
+    def answer(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        raise NotImplementedError
+
+
+class ContentSecurityPolicy(_Answered):
+    """Nothing runs, loads or posts that this server does not serve itself, unless a response brings its own header."""
+
+    def answer(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         response.headers.setdefault("Content-Security-Policy", POLICY)
         return response
+
+
+class FormAddresses(_Answered):
+    """Who opens the address of a form, by a reload or a link, is sent to the page that the form stands on."""
+
+    def answer(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        if response.status_code != 405 or request.method not in ("GET", "HEAD") or request.path.startswith("/api/"):
+            return response
+        return HttpResponseRedirect(_page_of(request), status=303)
+
+
+def _page_of(request: HttpRequest) -> str:
+    """The nearest address above that is one (`/devices/d-1` of `/devices/d-1/rename`), else the section's page.
+
+    It may belong to a form itself, and is then asked the same.
+    """
+    above = request.path.rstrip("/")
+    while above := above.rpartition("/")[0]:
+        try:
+            resolve(above)
+        except Resolver404:
+            continue
+        return above
+    match = request.resolver_match
+    section = (match.url_name or "").partition(".")[0] if match else ""
+    try:
+        page = reverse(section)
+    except NoReverseMatch:
+        page = request.path
+    return page if page != request.path else reverse("overview")

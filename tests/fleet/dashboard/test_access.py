@@ -24,6 +24,10 @@ ARGUMENTS = {
 }
 
 
+#: How an address that only takes a form answers to a look: see the page that the form stands on.
+FORM_ONLY = 303
+
+
 def address(pattern) -> str:
     wanted = pattern.pattern.converters
     given = {name: ARGUMENTS[name] for name in wanted}
@@ -35,7 +39,7 @@ def address(pattern) -> str:
 def asked(client: Client, pattern):
     """The answer to the method that the view is for."""
     answer = client.get(address(pattern))
-    return client.post(address(pattern)) if answer.status_code == 405 else answer
+    return client.post(address(pattern)) if answer.status_code == FORM_ONLY else answer
 
 
 @pytest.mark.parametrize("pattern", GUARDED, ids=NAMES)
@@ -71,9 +75,35 @@ def test_each_role_opens_every_page_that_is_for_it(sample_fleet, sign_in):
             if pattern.name == "live" or role < pattern.callback.required_role:
                 continue  # the stream never ends; test_live reads it
             answer = sign_in(role).get(address(pattern))
-            assert answer.status_code in (200, 405), (pattern.name, role, answer.status_code)
+            assert answer.status_code in (200, FORM_ONLY), (pattern.name, role, answer.status_code)
             opened += answer.status_code == 200
     assert opened > 40
+
+
+@pytest.mark.parametrize(
+    ("form", "stands_on"),
+    [
+        ("/account/tokens", "/account"),
+        ("/account/tokens/3/revoke", "/account"),
+        ("/account/password", "/account"),
+        ("/people/add", "/people"),
+        ("/people/3/role", "/people"),
+        ("/devices/together", "/devices"),
+        ("/devices/d-00000000/rename", "/devices/d-00000000"),
+        ("/devices/d-00000000/commands/c-1/cancel", "/devices/d-00000000"),
+        ("/new-group", "/groups"),
+        ("/groups/lab/members", "/groups/lab"),
+        ("/enrollment/new", "/enrollment"),
+        ("/enrollment/some-token/revoke", "/enrollment"),
+        ("/upload", "/models"),
+        ("/models/tabletop/2/optimize", "/models/tabletop/2"),
+        ("/rollouts/1/steer", "/rollouts/1"),
+        ("/logout", "/"),
+    ],
+)
+def test_who_reloads_the_address_of_a_form_comes_to_the_page_it_stands_on(managing, form, stands_on):
+    answer = managing.get(form, follow=True)
+    assert answer.redirect_chain[-1][0] == stands_on
 
 
 def test_somebody_without_a_role_sees_why_and_can_sign_out(db, django_user_model):
