@@ -1,4 +1,4 @@
-"""How large something is, in the same words on pages, in events and in reasons. Pure: bytes in, words out.
+"""How large something is and how long, in the same words on pages, in events and in reasons. Pure: numbers to words.
 
 Files and what is transferred count in powers of ten, as browsers and file managers do. What a device has, its memory
 and its storage, counts in powers of two: boards are sold and declared that way, and 32 GiB reads the same in both rows.
@@ -36,6 +36,20 @@ def capacity(value: Number) -> Sized:
 def file_words(value: Number) -> str:
     """`5.78 MB`, for a sentence."""
     return " ".join(file_size(value))
+
+
+def duration(seconds: Number) -> str:
+    """`4 s`, `12 min`, `3 h 5 min`, `2 d 4 h`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min" + (f" {whole % 60} s" if whole < 600 and whole % 60 else "")
+    if whole < 86_400:
+        hours, rest = divmod(whole, 3600)
+        return f"{hours} h" + (f" {rest // 60} min" if rest >= 60 else "")
+    days, rest = divmod(whole, 86_400)
+    return f"{days} d" + (f" {rest // 3600} h" if rest >= 3600 else "")
 
 
 def _scaled(value: Number, step: int, units: tuple[str, ...]) -> Sized:

@@ -2,9 +2,10 @@
 
 from django.urls import include, path
 
-from fleet.api.routes import api
+from fleet.api.routes import api, unknown
 
 urlpatterns = [
     path("api/", api.urls),
+    path("api/<path:rest>", unknown),
     path("", include("fleet.dashboard.urls")),
 ]

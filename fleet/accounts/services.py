@@ -7,6 +7,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from fleet import text
 from fleet.accounts.models import ApiToken
 from fleet.accounts.roles import Role, give, role_of
 from fleet.audit.services import record
@@ -21,13 +22,12 @@ def _digest(text: str) -> str:
 
 def create_api_token(user: User, name: str, expires_at=None) -> tuple[ApiToken, str]:
     """A new token and its text, which nobody can read again."""
-    name = name.strip()
-    if not name:
-        raise Refused("Give the token a name, so that you know later what it is for.")
-    text = TOKEN_PREFIX + secrets.token_urlsafe(32)
-    token = ApiToken.objects.create(user=user, name=name[:64], digest=_digest(text), expires_at=expires_at)
+    unnamed = "Give the token a name, so that you know later what it is for."
+    name = text.line(name, "A token's name", 64, unnamed)
+    secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    token = ApiToken.objects.create(user=user, name=name, digest=_digest(secret), expires_at=expires_at)
     record("api_token.created", f"{user.username} made the API token “{token.name}”", actor=user)
-    return token, text
+    return token, secret
 
 
 def revoke_api_token(token: ApiToken, by: User) -> None:
@@ -37,10 +37,10 @@ def revoke_api_token(token: ApiToken, by: User) -> None:
     record("api_token.revoked", f"The API token “{token.name}” was revoked", actor=by)
 
 
-def user_of_token(text: str) -> User | None:
+def user_of_token(secret: str) -> User | None:
     """Who a bearer token speaks for; None when it is unknown, expired or its owner inactive."""
     now = timezone.now()
-    token = ApiToken.objects.select_related("user").filter(digest=_digest(text), user__is_active=True).first()
+    token = ApiToken.objects.select_related("user").filter(digest=_digest(secret), user__is_active=True).first()
     if token is None or (token.expires_at and token.expires_at <= now):
         return None
     if token.last_used_at is None or (now - token.last_used_at).total_seconds() > 60:
@@ -52,11 +52,15 @@ def user_of_token(text: str) -> User | None:
 def create_person(username: str, role: Role, by: User | None, password: str = "") -> tuple[User, str]:
     """A new person and the password to hand over (made at random when none is given)."""
     password = password or secrets.token_urlsafe(12)
+    username = User.normalize_username(text.line(username, "A person's name", 150, "Give the person a name."))
+    # Names that differ in their case alone would be taken for one another in the log.
+    if same := User.objects.filter(username__iexact=username).first():
+        raise Refused(f"There is already a person called {same.username}.")
     try:
         with transaction.atomic():
-            user = User.objects.create_user(username=username.strip(), password=password)
-    except (IntegrityError, ValueError) as problem:
-        raise Refused(f"There is already a person called {username}, or the name is empty.") from problem
+            user = User.objects.create_user(username=username, password=password)
+    except IntegrityError as problem:
+        raise Refused(f"There is already a person called {username}.") from problem
     give(user, role)
     record("person.created", f"{user.username} was added as {role.label}", actor=by)
     return user, password

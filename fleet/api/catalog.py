@@ -3,14 +3,26 @@
 from django.shortcuts import get_object_or_404
 from ninja import File, Form, Router, Status
 from ninja.files import UploadedFile
-from ninja.pagination import LimitOffsetPagination, paginate
+from ninja.pagination import paginate
 
 from fleet.accounts.roles import Role
 from fleet.api.auth import allow
 from fleet.api.jobs import out as job_out
-from fleet.api.schemas import JobOut, OptimizeIn, Problem, ReleaseIn, ReleaseOut, TrialOut, VariantOut, VersionOut
+from fleet.api.lists import Paged
+from fleet.api.schemas import (
+    DeviceClassName,
+    JobOut,
+    OptimizeIn,
+    Problem,
+    ReleaseIn,
+    ReleaseOut,
+    TrialOut,
+    VariantOut,
+    VersionOut,
+)
 from fleet.catalog import services
-from fleet.catalog.models import ModelVersion, Release, Trial, Variant
+from fleet.catalog.models import Model, ModelVersion, Release, Trial, Variant
+from fleet.errors import Refused
 from fleet.jobs import services as jobs
 
 router = Router(tags=["models"])
@@ -84,7 +96,7 @@ def upload(
 
 @router.get("/models/{name}/versions", response=list[VersionOut])
 def versions(request, name: str):
-    return [version_out(version) for version in _versions().filter(model__name=name)]
+    return [version_out(version) for version in _versions().filter(model=get_object_or_404(Model, name=name))]
 
 
 @router.get("/versions/{version_id}", response=VersionOut)
@@ -99,10 +111,8 @@ def optimize(request, version_id: int, body: OptimizeIn):
     return Status(201, job_out(jobs.start_optimization(found, by=request.user, **body.dict())))
 
 
-class _Trials(LimitOffsetPagination):
+class _Trials(Paged):
     """The variants of a page's trials: one query."""
-
-    items_attribute = "items"
 
     def paginate_queryset(self, queryset, pagination, **params):
         page = super().paginate_queryset(queryset, pagination, **params)
@@ -114,7 +124,7 @@ class _Trials(LimitOffsetPagination):
 
 @router.get("/versions/{version_id}/trials", response=list[TrialOut])
 @paginate(_Trials)
-def trials(request, version_id: int, device_class: str = ""):
+def trials(request, version_id: int, device_class: DeviceClassName | None = None):
     """Every candidate with its figures, its verdict and the reason."""
     rows = get_object_or_404(_versions(), pk=version_id).trials.all()
     return rows.filter(device_class=device_class) if device_class else rows
@@ -134,7 +144,10 @@ def release(request, version_id: int, body: ReleaseIn):
     if body.variants is None:
         chosen = list(services.proposed(found).values())
     else:
-        chosen = list(Variant.objects.filter(pk__in=body.variants).select_related("trial"))
+        known = Variant.objects.select_related("trial").in_bulk(body.variants)
+        if unknown := sorted(set(body.variants) - set(known)):
+            raise Refused(f"There is no variant {', '.join(map(str, unknown))}.")
+        chosen = list(known.values())
     return Status(201, release_out(services.create_release(found, chosen, request.user, body.notes)))
 
 

@@ -6,15 +6,18 @@ from django.db.models import Count
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from ninja import Router, Status
-from ninja.pagination import LimitOffsetPagination, paginate
+from ninja.pagination import paginate
 
+from agent.wire.states import Admission
 from fleet.accounts.roles import Role
 from fleet.api.auth import allow
+from fleet.api.lists import Number, Paged, Search
 from fleet.api.schemas import (
     Changed,
     CommandIn,
     CommandOut,
     DeviceChange,
+    DeviceClassName,
     DeviceOut,
     DevicesIn,
     EventOut,
@@ -47,10 +50,8 @@ def _out(device: Device, now: datetime) -> Device:
     return device
 
 
-class _Live(LimitOffsetPagination):
+class _Live(Paged):
     """Liveness is computed for the rows of the page alone."""
-
-    items_attribute = "items"
 
     def paginate_queryset(self, queryset, pagination, **params):
         page = super().paginate_queryset(queryset, pagination, **params)
@@ -63,24 +64,25 @@ class _Live(LimitOffsetPagination):
 @paginate(_Live)
 def devices(
     request,
-    search: str = "",
-    device_class: str = "",
+    search: Search = "",
+    device_class: DeviceClassName | None = None,
+    state: liveness.Liveness | None = None,
     live: liveness.Liveness | None = None,
-    admission: str = "",
-    group: str = "",
+    admission: Admission | None = None,
+    group: Search = "",
 ):
-    """Devices by name; filters narrow the list."""
+    """Devices by name; filters narrow the list. `live` is another name of `state`."""
     rows = _devices()
     if search:
-        rows = rows.filter(name__icontains=search[:128])
+        rows = rows.filter(name__icontains=search)
     if device_class:
         rows = rows.filter(device_class=device_class)
     if admission:
         rows = rows.filter(admission=admission)
     if group:
         rows = rows.filter(groups__name=group)
-    if live:
-        rows = liveness.filter_by(rows, live, timezone.now())
+    for wanted in filter(None, (state, live)):
+        rows = liveness.filter_by(rows, wanted, timezone.now())
     return rows
 
 
@@ -119,7 +121,7 @@ def retire(request, device_id: str):
 
 
 @router.get("/devices/{device_id}/samples", response=list[SampleOut], tags=["devices"])
-@paginate(LimitOffsetPagination)
+@paginate(Paged)
 def samples(request, device_id: str, since: datetime | None = None):
     """What it measured, newest first."""
     rows = get_object_or_404(_devices(), pk=device_id).samples.order_by("-at")
@@ -137,7 +139,7 @@ def reoptimize(request, device_id: str):
 
 
 @router.get("/devices/{device_id}/commands", response=list[CommandOut], tags=["devices"])
-@paginate(LimitOffsetPagination)
+@paginate(Paged)
 def commands(request, device_id: str):
     return get_object_or_404(_devices(), pk=device_id).commands.all()
 
@@ -207,7 +209,7 @@ def delete_group(request, name: str):
 
 
 @router.get("/enrollment-tokens", response=list[TokenOut], auth=allow(Role.ADMIN), tags=["enrollment"])
-@paginate(LimitOffsetPagination)
+@paginate(Paged)
 def tokens(request):
     return EnrollmentToken.objects.all()
 
@@ -232,8 +234,8 @@ def revoke_token(request, token_id: str):
 
 
 @router.get("/events", response=list[EventOut], tags=["events"])
-@paginate(LimitOffsetPagination)
-def events(request, device: str = "", rollout: int | None = None, kind: str = ""):
+@paginate(Paged)
+def events(request, device: Search = "", rollout: Number | None = None, kind: Search = ""):
     """What happened, newest first."""
     rows = Event.objects.all()
     if device:
@@ -241,5 +243,5 @@ def events(request, device: str = "", rollout: int | None = None, kind: str = ""
     if rollout:
         rows = rows.filter(rollout_id=rollout)
     if kind:
-        rows = rows.filter(kind__startswith=kind[:48])
+        rows = rows.filter(kind__startswith=kind)
     return rows

@@ -1,14 +1,19 @@
 """Long work."""
 
+from typing import Annotated, Literal
+
 from django.shortcuts import get_object_or_404
-from ninja import Router, Status
-from ninja.pagination import LimitOffsetPagination, paginate
+from ninja import Field, Router, Status
+from ninja.pagination import paginate
 
 from fleet.accounts.roles import Role
 from fleet.api.auth import allow
+from fleet.api.lists import LAST, Paged
 from fleet.api.schemas import JobOut, Problem
 from fleet.jobs import queue, services
 from fleet.jobs.models import Job
+
+JobState = Literal[tuple(value for value, _ in Job.STATES)]
 
 router = Router(tags=["jobs"])
 WRONG = {409: Problem}
@@ -23,9 +28,7 @@ def _jobs():
     return Job.objects.select_related("version__model", "device")
 
 
-class _Titled(LimitOffsetPagination):
-    items_attribute = "items"
-
+class _Titled(Paged):
     def paginate_queryset(self, queryset, pagination, **params):
         page = super().paginate_queryset(queryset, pagination, **params)
         page["items"] = [out(job) for job in page["items"]]
@@ -34,7 +37,7 @@ class _Titled(LimitOffsetPagination):
 
 @router.get("/jobs", response=list[JobOut])
 @paginate(_Titled)
-def jobs(request, state: str = ""):
+def jobs(request, state: JobState | None = None):
     rows = _jobs()
     return rows.filter(state=state) if state else rows
 
@@ -45,7 +48,7 @@ def job(request, job_id: int):
 
 
 @router.get("/jobs/{job_id}/log", response=list[str])
-def log(request, job_id: int, after: int = 0):
+def log(request, job_id: int, after: Annotated[int, Field(ge=0, le=LAST)] = 0):
     """The lines of its log, oldest first, 1,000 at most; `after` skips the first ones."""
     return list(get_object_or_404(Job, pk=job_id).lines.values_list("text", flat=True)[after : after + 1000])
 

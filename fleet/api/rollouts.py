@@ -6,10 +6,13 @@ from django.db.models import Count
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from ninja import Router, Status
-from ninja.pagination import LimitOffsetPagination, paginate
+from ninja.pagination import paginate
 
+from agent.wire.states import Deployment as DeploymentState
+from agent.wire.states import Rollout as RolloutState
 from fleet.accounts.roles import Role
 from fleet.api.auth import allow
+from fleet.api.lists import Paged
 from fleet.api.schemas import DeploymentOut, Problem, RolloutIn, RolloutOut
 from fleet.catalog.models import Release
 from fleet.devices.models import Device, Group
@@ -44,10 +47,8 @@ def _counts(rollout_ids: list[int]) -> dict[int, _Counts]:
     return counts
 
 
-class _Counted(LimitOffsetPagination):
+class _Counted(Paged):
     """Counts by state for all rollouts of a page: one query."""
-
-    items_attribute = "items"
 
     def paginate_queryset(self, queryset, pagination, **params):
         page = super().paginate_queryset(queryset, pagination, **params)
@@ -57,9 +58,7 @@ class _Counted(LimitOffsetPagination):
         return page
 
 
-class _Waiting(LimitOffsetPagination):
-    items_attribute = "items"
-
+class _Waiting(Paged):
     def paginate_queryset(self, queryset, pagination, **params):
         page = super().paginate_queryset(queryset, pagination, **params)
         now = timezone.now()
@@ -79,7 +78,7 @@ def _deployment_out(row: Deployment, now) -> dict:
 
 @router.get("/rollouts", response=list[RolloutOut])
 @paginate(_Counted)
-def rollouts(request, state: str = ""):
+def rollouts(request, state: RolloutState | None = None):
     rows = Rollout.objects.all()
     return rows.filter(state=state) if state else rows
 
@@ -106,7 +105,7 @@ def rollout(request, rollout_id: int):
 
 @router.get("/rollouts/{rollout_id}/deployments", response=list[DeploymentOut])
 @paginate(_Waiting)
-def deployments(request, rollout_id: int, state: str = ""):
+def deployments(request, rollout_id: int, state: DeploymentState | None = None):
     """Each device with its state, and the reason of each wait."""
     rows = waiting.with_ahead(get_object_or_404(Rollout, pk=rollout_id).deployments.select_related("device", "rollout"))
     return rows.filter(state=state) if state else rows

@@ -1,5 +1,7 @@
 """The REST API: one router for each noun. OpenAPI at /api/openapi.json."""
 
+from django.http import JsonResponse
+from django.views.decorators.csrf import csrf_exempt
 from ninja import NinjaAPI
 from ninja.errors import HttpError
 
@@ -32,6 +34,13 @@ def http_error(request, problem):
 def me(request):
     """Who the caller is."""
     return {"username": request.user.username, "role": role_of(request.user).label}
+
+
+@csrf_exempt
+def unknown(request, rest):
+    """Every other address below /api/: programs read JSON, also about what there is not."""
+    words = f"There is no /api/{rest}; /api/openapi.json lists what there is."
+    return JsonResponse({"detail": words}, status=404)
 
 
 api.add_router("", devices.router)

@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from ninja import Field, Schema
 
+from fleet.api.lists import Number
+
 DeviceClassName = Literal["embedded", "mobile", "edge_server"]
 
 
@@ -173,7 +175,9 @@ class JobOut(Schema):
 
 
 class ReleaseIn(Schema):
-    variants: list[int] | None = Field(None, description="variant ids, at most one per class; the winners when absent")
+    variants: list[Number] | None = Field(
+        None, max_length=16, description="variant ids, at most one per class; the winners when absent"
+    )
     notes: str = Field("", max_length=512)
 
 

@@ -71,7 +71,7 @@ class Trial(models.Model):
         constraints = (models.UniqueConstraint(fields=["version", "device_class", "key"], name="one_trial_per_key"),)
 
     def __str__(self):
-        return f"{self.name} for {self.device_class}"
+        return f"{self.name} for {self.get_device_class_display()}"
 
 
 class Variant(models.Model):
@@ -89,7 +89,7 @@ class Variant(models.Model):
         ordering = ("device_class", "id")
 
     def __str__(self):
-        return f"{self.version} {self.device_class} ({self.trial.name})"
+        return f"{self.version} {self.get_device_class_display()} ({self.trial.name})"
 
 
 class Release(models.Model):

@@ -8,10 +8,10 @@ import msgspec
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
-from django.utils.text import slugify
 
 from agent.inference import policy_card
 from agent.wire import manifest as wire
+from fleet import text
 from fleet.audit.services import announce, record
 from fleet.catalog import store
 from fleet.catalog.models import Model, ModelVersion, Release, Trial, Variant
@@ -40,9 +40,8 @@ def add_version(
     from fleet.optimizer import inputs, intake
     from fleet.optimizer.errors import IntakeError
 
-    name = slugify(model_name)[:64]
-    if not name:
-        raise Refused("The model's name needs at least one letter or digit.")
+    name = text.slug(model_name, "A model's name")
+    notes = text.notes(notes, "A version's notes", 1024)
     if evaluator and evaluator not in EVALUATORS:
         raise Refused(f"There is no evaluator {evaluator}; installed are {', '.join(evaluators())}.")
     card_data = _checked_card(card)
@@ -74,7 +73,7 @@ def add_version(
             card=card_data,
             evaluation_digest=evaluation_digest,
             evaluator=evaluator,
-            notes=notes.strip()[:1024],
+            notes=notes,
             uploaded_by=by,
         )
         record("version.uploaded", f"{version} was uploaded, {file_words(size)}", actor=by, version=version)
@@ -147,6 +146,7 @@ def proposed(version: ModelVersion) -> dict[str, Variant]:
 def create_release(version: ModelVersion, variants: Iterable[Variant], by, notes="") -> Release:
     """One variant for each class that the release serves. A variant both slower and less faithful is refused."""
     chosen = list(variants)
+    notes = text.notes(notes, "A release's notes", 512)
     if not chosen:
         raise Refused("A release needs at least one variant.")
     classes = [variant.device_class for variant in chosen]
@@ -159,8 +159,10 @@ def create_release(version: ModelVersion, variants: Iterable[Variant], by, notes
             raise Refused(f"{variant} did not pass its gates: {variant.trial.reason}")
     ModelVersion.objects.select_for_update().get(pk=version.pk)
     number = (version.releases.aggregate(n=Max("number"))["n"] or 0) + 1
-    release = Release.objects.create(version=version, number=number, notes=notes[:512], created_by=by)
+    release = Release.objects.create(version=version, number=number, notes=notes, created_by=by)
     release.variants.set(chosen)
-    record("release.created", f"{release} for {', '.join(sorted(classes))}", actor=by, version=version)
+    record(
+        "release.created", f"{release} for {', '.join(sorted(classes)).replace('_', ' ')}", actor=by, version=version
+    )
     announce(f"version:{version.pk}")
     return release

@@ -96,15 +96,4 @@ def points(value: Number | None) -> Figure:
 
 def duration(seconds: Number | None) -> str:
     """`4 s`, `12 min`, `3 h 5 min`, `2 d 4 h`."""
-    if seconds is None:
-        return NOT_REPORTED
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min" + (f" {whole % 60} s" if whole < 600 and whole % 60 else "")
-    if whole < 86_400:
-        hours, rest = divmod(whole, 3600)
-        return f"{hours} h" + (f" {rest // 60} min" if rest >= 60 else "")
-    days, rest = divmod(whole, 86_400)
-    return f"{days} d" + (f" {rest // 3600} h" if rest >= 3600 else "")
+    return NOT_REPORTED if seconds is None else units.duration(seconds)

@@ -9,9 +9,12 @@ from agent.wire import topics
 from agent.wire.hardware import classify
 from agent.wire.messages import EnrollReply, EnrollRequest
 from agent.wire.states import Admission
+from fleet import text
 from fleet.audit.services import record
 from fleet.devices import credentials
 from fleet.devices.models import Device, EnrollmentToken
+from fleet.devices.services import DEVICE_NAME
+from fleet.errors import Refused
 from fleet.gateway import outbox
 
 
@@ -28,9 +31,14 @@ def _answer(nonce: str, request: EnrollRequest, now: datetime) -> EnrollReply:
         return _standing(device)
     token, problem = _token(request.token, now)
     if token is None:
-        record("device.refused", f"{request.name} could not enroll: {problem}", level="warn")
+        record("device.refused", f"{_shown(request.name)} could not enroll: {problem}", level="warn")
         return _refused(problem)
-    return _standing(_admit(nonce, request, token))
+    try:
+        name = text.line(request.name, DEVICE_NAME, 128, "a device needs a name")
+    except Refused as problem:
+        record("device.refused", f"A device could not enroll: {problem}", level="warn")
+        return _refused(str(problem))
+    return _standing(_admit(nonce, name, request, token))
 
 
 def _token(text: str, now: datetime) -> tuple[EnrollmentToken | None, str]:
@@ -42,11 +50,16 @@ def _token(text: str, now: datetime) -> tuple[EnrollmentToken | None, str]:
     return (None, problem) if problem else (token, "")
 
 
-def _admit(nonce: str, request: EnrollRequest, token: EnrollmentToken) -> Device:
+def _shown(name: str) -> str:
+    """A stranger's name, for the log: what cannot be stored is left out."""
+    return "".join(letter if letter.isprintable() else " " for letter in name)
+
+
+def _admit(nonce: str, name: str, request: EnrollRequest, token: EnrollmentToken) -> Device:
     salt = credentials.new_salt()
     device = Device.objects.create(
         nonce=nonce,
-        name=request.name,
+        name=name,
         salt=salt,
         digest=credentials.digest(request.secret, salt),
         token=token,

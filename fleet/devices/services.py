@@ -1,16 +1,16 @@
 """What people do with devices, enrollment tokens and groups. Each call is one transaction with its event."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
-from django.utils.text import slugify
 
 from agent.wire import topics
 from agent.wire.messages import Config, EnrollReply
 from agent.wire.states import Admission
+from fleet import text, units
 from fleet.audit.models import Event
 from fleet.audit.services import announce, record, record_many
 from fleet.devices import credentials
@@ -18,15 +18,17 @@ from fleet.devices.models import Device, EnrollmentToken, Group, new_token_id
 from fleet.errors import Refused
 from fleet.gateway import outbox
 
+#: What a refused name is called in the sentence about it.
+DEVICE_NAME = "A device's name"
+
 # --- Enrollment tokens ----------------------------------------------------------------------------------------------
 
 
 @transaction.atomic
 def create_token(name, by, max_uses=1, auto_accept=False, expires_at=None, group=None) -> tuple[EnrollmentToken, str]:
     """A new enrollment token and its text (`id.secret`), which nobody can read again."""
-    name = name.strip()
-    if not name:
-        raise Refused("Give the token a name, so that you know later which devices came with it.")
+    unnamed = "Give the token a name, so that you know later which devices came with it."
+    name = text.line(name, "A token's name", 128, unnamed)
     if not 1 <= max_uses <= 1_000_000:
         raise Refused(f"A token can serve 1 to 1,000,000 devices, not {max_uses}.")
     if expires_at and expires_at <= timezone.now():
@@ -35,7 +37,7 @@ def create_token(name, by, max_uses=1, auto_accept=False, expires_at=None, group
     secret = credentials.token_secret(settings.SECRET_KEY, token_id)
     token = EnrollmentToken.objects.create(
         id=token_id,
-        name=name[:128],
+        name=name,
         salt=salt,
         digest=credentials.digest(secret, salt),
         created_by=by,
@@ -121,9 +123,7 @@ def retire(device: Device, by) -> None:
 
 @transaction.atomic
 def rename(device: Device, name: str, by) -> None:
-    name = name.strip()
-    if not 1 <= len(name) <= 128:
-        raise Refused("A name has 1 to 128 characters.")
+    name = text.line(name, DEVICE_NAME, 128, "A device's name has at least one character.")
     Device.objects.filter(pk=device.pk).update(name=name)
     record("device.renamed", f"{device.name} is now called {name}", actor=by, device=device)
     device.name = name
@@ -141,32 +141,46 @@ def set_config(device: Device, changes: dict, by) -> None:
         checked = msgspec.convert(wanted, Config, strict=False)
     except msgspec.ValidationError as problem:
         raise Refused(f"The setting is out of range: {problem}.") from problem
-    stored = msgspec.to_builtins(checked)
-    if stored == locked.config:
+    before = msgspec.convert(locked.config, Config, strict=False)
+    if checked == before:
         return
+    stored = msgspec.to_builtins(checked)
     Device.objects.filter(pk=device.pk).update(config=stored, config_version=locked.config_version + 1)
     outbox.write_desired([device.pk])
-    words = ", ".join(f"{key} = {value}" for key, value in sorted(changes.items()))
+    words = ", ".join(_changes(before, checked))
     record("device.config", f"Settings of {device.name}: {words}", actor=by, device=device)
+
+
+def _changes(before: Config, after: Config) -> Iterator[str]:
+    """What differs, in the words of the device's page."""
+    if after.mode != before.mode:
+        yield f"mode {after.mode}"
+    if after.device_class != before.device_class:
+        yield f"class {after.device_class.replace('_', ' ') or 'as detected'}"
+    if after.telemetry_interval != before.telemetry_interval:
+        yield f"telemetry every {units.duration(after.telemetry_interval)}"
+    if after.watch_seconds != before.watch_seconds:
+        yield f"watched for {units.duration(after.watch_seconds)} after an update"
 
 
 # --- Groups ---------------------------------------------------------------------------------------------------------
 
 
-def _slug(name: str) -> str:
-    slug = slugify(name)[:64]
-    if not slug:
-        raise Refused("A group's name needs at least one letter or digit.")
-    return slug
+def _group_fields(name: str, description: str) -> dict[str, str]:
+    return {
+        "name": text.slug(name, "A group's name"),
+        "description": text.line(description, "A group's description", 256),
+    }
 
 
 @transaction.atomic
 def create_group(name: str, description: str, by) -> Group:
+    given = _group_fields(name, description)
     try:
         with transaction.atomic():
-            group = Group.objects.create(name=_slug(name), description=description.strip()[:256])
+            group = Group.objects.create(**given)
     except IntegrityError as problem:
-        raise Refused(f"There is already a group called {_slug(name)}.") from problem
+        raise Refused(f"There is already a group called {given['name']}.") from problem
     record("group.created", f"Group {group.name} was made", actor=by)
     announce("groups")
     return group
@@ -174,11 +188,12 @@ def create_group(name: str, description: str, by) -> Group:
 
 @transaction.atomic
 def update_group(group: Group, name: str, description: str, by) -> None:
+    given = _group_fields(name, description)
     try:
         with transaction.atomic():
-            Group.objects.filter(pk=group.pk).update(name=_slug(name), description=description.strip()[:256])
+            Group.objects.filter(pk=group.pk).update(**given)
     except IntegrityError as problem:
-        raise Refused(f"There is already a group called {_slug(name)}.") from problem
+        raise Refused(f"There is already a group called {given['name']}.") from problem
     group.refresh_from_db()
     record("group.updated", f"Group {group.name} was changed", actor=by)
     announce("groups")

@@ -40,8 +40,9 @@ def start_optimization(
         recipe_for(DeviceClass(device_class), goal, **given)
     except RecipeError as problem:
         raise Refused(f"{problem}.") from problem
+    words = device_class.replace("_", " ")
     if version.jobs.filter(kind="optimize", device_class=device_class, state__in=Job.OPEN).exists():
-        raise Refused(f"{version} is already being optimized for {device_class}; wait for that job or cancel it.")
+        raise Refused(f"{version} is already being optimized for {words}; wait for that job or cancel it.")
     params = {"goal": goal, "max_success_loss": max_success_loss} | {k: v for k, v in given.items() if v is not None}
     job = Job.objects.create(
         kind="optimize", version=version, device_class=device_class, params=params, created_by=by, step="In the queue"

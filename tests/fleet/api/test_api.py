@@ -8,6 +8,7 @@ from fleet.accounts.roles import Role
 from fleet.api.routes import api
 from fleet.catalog.models import Trial
 from fleet.devices.models import Device
+from fleet.jobs.services import start_optimization
 from tests.conftest import make_device
 from tests.fleet.builders import make_release, make_version
 
@@ -124,6 +125,79 @@ def test_a_rollout_tells_who_had_it_already_from_who_was_left_out(client, operat
     answer = start(devices[1:])
     assert answer.status_code == 409
     assert answer.json()["detail"].startswith("None of the 2 devices can take it: 1 already runs it; ")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "devices?offset=99999999999999999999",
+        "devices?limit=99999999999999999999",
+        "events?offset=99999999999999999999",
+        "rollouts?offset=2147483648",
+        "devices?search=%00",
+        "devices?state=evil",
+        "devices?admission=evil",
+        "devices?device_class=evil",
+        "jobs?state=evil",
+        "rollouts?state=evil",
+    ],
+)
+def test_a_question_that_has_no_answer_is_refused_as_json(client, operator, bearer, query):
+    answer = client.get(f"/api/{query}", **bearer(operator))
+    assert answer.status_code == 422
+    assert answer.json()["detail"]
+
+
+def test_numbers_beyond_every_row_are_not_found(client, operator, bearer):
+    headers = bearer(operator)
+    for path in ("rollouts", "jobs", "versions", "releases"):
+        assert client.get(f"/api/{path}/99999999999999999999", **headers).status_code == 404
+    assert client.get("/api/events?rollout=99999999999999999999", **headers).status_code == 422
+    job = start_optimization(make_version(), "mobile", operator)
+    assert client.get(f"/api/jobs/{job.pk}/log?after=99999999999999999999", **headers).status_code == 422
+
+
+@pytest.mark.parametrize("method", ["get", "post", "delete"])
+def test_an_address_that_does_not_exist_says_so_in_json(client, method):
+    answer = getattr(client, method)("/api/gadgets/7")
+    assert answer.status_code == 404
+    assert answer.json() == {"detail": "There is no /api/gadgets/7; /api/openapi.json lists what there is."}
+
+
+def test_devices_are_asked_for_by_the_state_that_pages_show(client, operator, bearer, device):
+    found = lambda state: client.get(f"/api/devices?state={state}", **bearer(operator)).json()["count"]  # noqa: E731  # short, and used twice
+    assert (found("never"), found("online")) == (1, 0)
+
+
+def test_the_versions_of_an_unknown_model_are_not_found(client, operator, bearer):
+    make_version("arm")
+    assert len(client.get("/api/models/arm/versions", **bearer(operator)).json()) == 1
+    assert client.get("/api/models/leg/versions", **bearer(operator)).status_code == 404
+
+
+def test_a_release_says_which_variant_it_does_not_know(client, operator, bearer):
+    version = make_release().version
+    known = version.variants.first().pk
+    address, headers = f"/api/versions/{version.pk}/releases", bearer(operator)
+    answer = client.post(address, json.dumps({"variants": [known, 4711]}), "application/json", **headers)
+    assert (answer.status_code, answer.json()["detail"]) == (409, "There is no variant 4711.")
+    answer = client.post(address, json.dumps({"variants": [10**20]}), "application/json", **headers)
+    assert answer.status_code == 422
+
+
+def test_names_and_notes_that_cannot_be_stored_are_refused_wherever_they_come_from(client, admin, bearer, device):
+    version = make_release().version
+    headers = bearer(admin)
+    for method, path, body in (
+        ("patch", f"devices/{device.pk}", {"name": "arm\0"}),
+        ("post", "groups", {"name": "hall", "description": "a\0b"}),
+        ("post", "groups", {"name": "hall\n2"}),
+        ("post", "enrollment-tokens", {"name": "boards\x1b[2J"}),
+        ("post", f"versions/{version.pk}/releases", {"notes": "a\0b"}),
+    ):
+        answer = getattr(client, method)(f"/api/{path}", json.dumps(body), "application/json", **headers)
+        assert answer.status_code == 409, path
+        assert "cannot have control characters; this has U+00" in answer.json()["detail"]
 
 
 def test_trials_say_what_they_measured_and_which_can_be_released(client, operator, bearer):

@@ -9,6 +9,7 @@ from django.test import Client
 from fleet.accounts.models import ApiToken
 from fleet.accounts.roles import Role, role_of
 from fleet.accounts.services import create_api_token, create_person, user_of_token
+from fleet.errors import Refused
 
 PASSWORD = "a password of 12 letters"
 
@@ -43,7 +44,8 @@ def test_a_wrong_password_is_said_and_the_name_is_kept(person):
 def test_one_signs_out_with_a_form_only(person):
     client = Client()
     client.force_login(person)
-    assert client.get("/logout").status_code == 405
+    assert client.get("/logout").url == "/"
+    assert client.get("/").status_code == 200, "a link signs nobody out"
     assert client.post("/logout").url == "/login"
     assert client.get("/").url.startswith("/login")
 
@@ -136,7 +138,8 @@ def test_a_new_person_signs_in_with_the_password_that_is_shown_once(managing):
     [
         ({"username": "", "role": "viewer"}, "This field is required."),
         ({"username": "two words", "role": "viewer"}, "A name has letters, digits and @ . + - _ only."),
-        ({"username": "viewer-person", "role": "viewer"}, "There is already a person called viewer-person"),
+        ({"username": "viewer-person", "role": "viewer"}, "There is already a person called viewer-person."),
+        ({"username": "Viewer-Person", "role": "viewer"}, "There is already a person called viewer-person."),
         ({"username": "x", "role": "god"}, "Select a valid choice."),
     ],
 )
@@ -144,6 +147,12 @@ def test_a_person_that_cannot_be_is_said_beside_the_field(managing, people, give
     answer = managing.post("/people/add", given)
     assert answer.status_code == 422
     assert says in answer.text
+
+
+def test_a_person_without_a_name_is_asked_for_one(db):
+    for name in ("", "  "):
+        with pytest.raises(Refused, match=r"^Give the person a name\.$"):
+            create_person(name, Role.VIEWER, None)
 
 
 def test_a_role_is_changed_and_the_last_admin_stays(managing, people):

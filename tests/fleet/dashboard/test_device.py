@@ -7,6 +7,7 @@ import pytest
 from django.utils import timezone
 
 from agent.wire.states import Deployment as State
+from fleet.audit.models import Event
 from fleet.dashboard.selectors.device import phases
 from fleet.dashboard.selectors.series import COLUMNS, series
 from fleet.dashboard.series import RANGES
@@ -237,6 +238,17 @@ def test_settings_are_sent_to_the_device(operating, device):
         "device_class": "mobile",
     }
     assert device.config_version == 1
+
+
+def test_the_log_says_what_was_changed_in_the_words_of_the_page(operating, device):
+    given = {"telemetry_interval": "5", "watch_seconds": "150", "mode": "slim", "device_class": "edge_server"}
+    operating.post(f"/devices/{device.pk}/config", given)
+    operating.post(f"/devices/{device.pk}/config", {**given, "watch_seconds": "7200", "device_class": ""})
+    name = f"Settings of {device.name}"
+    assert list(Event.objects.filter(kind="device.config").order_by("id").values_list("text", flat=True)) == [
+        f"{name}: mode slim, class edge server, watched for 2 min 30 s after an update",
+        f"{name}: class as detected, watched for 2 h after an update",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,8 @@ def test_a_group_is_made_and_leads_to_its_page(operating, db):
     [
         ("", "This field is required."),
         ("***", "needs at least one letter or digit"),
+        ("<script>", "has letters from a to z, digits, - and _ only; leave out &lt; &gt;."),
+        ("a/b", "has letters from a to z, digits, - and _ only; leave out /."),
         ("hall", "There is already a group called hall."),
         ("x" * 65, "at most 64 characters"),
     ],

@@ -10,6 +10,7 @@ from django.utils import timezone
 from agent.wire import codec, topics
 from agent.wire.hardware import GIB, Hardware
 from agent.wire.messages import Active, EnrollReply, EnrollRequest, Sample, State, Telemetry, Want, WantPart
+from fleet.audit.models import Event
 from fleet.devices import services as device_services
 from fleet.devices.models import Device, Group
 from fleet.gateway import handlers
@@ -154,8 +155,8 @@ class TestEnrollment:
     def token(self, admin):
         return device_services.create_token("boards", admin, max_uses=2, group=Group.objects.create(name="new"))
 
-    def enroll(self, handle, text, nonce="n-1", secret=SECRET, **given) -> EnrollReply:
-        request = EnrollRequest(token=text, secret=secret, name="board", hardware=BOARD, agent_version="0.1.0", **given)
+    def enroll(self, handle, text, nonce="n-1", secret=SECRET, name="board", **given) -> EnrollReply:
+        request = EnrollRequest(token=text, secret=secret, name=name, hardware=BOARD, agent_version="0.1.0", **given)
         handle([Inbound(topics.enroll_request(nonce), codec.encode(request))])
         row = Outbox.objects.filter(topic=topics.enroll_reply(nonce)).last()
         assert SECRET.encode() not in bytes(row.payload), "a reply never carries a secret"
@@ -184,6 +185,14 @@ class TestEnrollment:
         reply = self.enroll(handle, token[1], secret="t" * 43)
         assert reply.status == "rejected"
         assert "belongs to another device" in reply.reason
+
+    def test_a_device_whose_name_cannot_be_stored_is_told_so(self, handle, token):
+        reply = self.enroll(handle, token[1], name="board\0")
+        assert reply.status == "rejected"
+        assert reply.reason == "A device's name cannot have control characters; this has U+0000."
+        assert "not known" in self.enroll(handle, "nothing", name="board\0").reason
+        assert not Device.objects.exists()
+        assert not [text for text in Event.objects.values_list("text", flat=True) if "\0" in text]
 
     def test_a_token_serves_no_more_than_its_limit(self, handle, token):
         for nonce in ("n-1", "n-2"):
