@@ -33,7 +33,8 @@ class Golden:
 
     def feeds(self, number: int) -> dict[str, NDArray[np.generic]]:
         """What sample `number` (taken modulo the count) feeds to the model."""
-        return {name: array[number % self.samples] for name, array in self.inputs.items()}
+        # A single number has to stay an array: the runtime takes nothing else.
+        return {name: np.asarray(array[number % self.samples]) for name, array in self.inputs.items()}
 
 
 def read(path: Path) -> Golden:

@@ -4,6 +4,7 @@ python -m fleet.optimizer.benchmark MODEL.onnx SAMPLES.npz     prints the memory
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -23,6 +24,8 @@ WARM_UP = 5
 #: Runs of each model in one round: long enough for a median, short enough for both to see the same disturbances.
 RUNS = 10
 MEMORY_RUNS = 8
+#: Long enough for a counter that is renewed a thousand times a second.
+ENERGY_SECONDS = 0.5
 #: However large the models are, a round ends after this long.
 ROUND_SECONDS = 5.0
 
@@ -45,6 +48,33 @@ def latency(figures: Figures, variant: Path, original: Path, samples: Sequence[F
     every = [seconds for _, mine in measured for seconds in mine]
     figures.p50_ms, figures.p95_ms = (float(1e3 * np.percentile(every, share)) for share in (50, 95))
     figures.ratio_p50, figures.ratio_low, figures.ratio_high = ratio_of_medians(measured)
+    _all_threads(figures, variant, samples)
+
+
+def _all_threads(figures: Figures, variant: Path, samples: Sequence[Feeds]) -> None:
+    """Fill in the latency with every core, and the energy of a decision with one, where the processor counts it."""
+    figures.threads = len(os.sched_getaffinity(0))
+    model = runtimes.load(variant, figures.threads)
+    times = [_timed(model, samples[i % len(samples)]) for i in range(WARM_UP + 3 * RUNS)]
+    figures.p50_all_ms = 1e3 * float(np.median(times[WARM_UP:]))
+    alone = runtimes.load(variant)
+    before, start = joules(), time.perf_counter()
+    runs = 0
+    while before is not None and time.perf_counter() - start < ENERGY_SECONDS:
+        alone.run(samples[runs % len(samples)])
+        runs += 1
+    after = joules()
+    if before is not None and after is not None and runs and after > before:
+        figures.joules = (after - before) / runs
+
+
+def joules(root: Path = Path("/sys/class/powercap")) -> float | None:
+    """What the processor's packages have used so far, in joules (RAPL); None where that cannot be read."""
+    try:
+        counters = [path for path in root.glob("intel-rapl:*") if path.name.count(":") == 1]
+        return sum(int((path / "energy_uj").read_text()) for path in counters) / 1e6 if counters else None
+    except (OSError, ValueError):
+        return None
 
 
 def _round(
@@ -111,7 +141,7 @@ def main() -> None:
     model = runtimes.load(path)
     loaded = 1e3 * (time.perf_counter() - start)
     for i in range(MEMORY_RUNS):
-        model.run({name: array[i % len(array)] for name, array in feeds.items()})
+        model.run({name: np.asarray(array[i % len(array)]) for name, array in feeds.items()})
     after = _peak()
     print(json.dumps([after, max(0, after - before), loaded]))
 

@@ -13,7 +13,7 @@ Verdict = Literal["won", "passed", "lost", "failed"]
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
-    """How much work a search may do.
+    """How much work a search may do; `thorough` tries more candidates.
 
     episodes: paired closed-loop episodes of a finalist, screen_episodes of them first, for hopeless ones to end early.
     distillation_steps: training steps of each cut block. rounds: interleaved rounds of the benchmark.
@@ -25,17 +25,28 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     distillation_steps: Positive = 180
     rounds: Positive = 20
     minutes: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    thorough: bool = False
+
+
+#: By name. quick: a thousand episodes for each finalist, in minutes. full: enough of them to prove a loss below a
+#: point, longer distillation, more candidates.
+BUDGETS = {
+    "quick": Budget(episodes=1000, screen_episodes=200),
+    "full": Budget(episodes=4000, screen_episodes=400, distillation_steps=600, rounds=40, minutes=40.0, thorough=True),
+}
 
 
 class Constraints(msgspec.Struct, frozen=True, kw_only=True):
     """The gates. A limit of 0 is the class's or the card's own.
 
     max_loss_points: success that a variant may lose against the original, in percentage points.
+    max_jerk_ratio: how many times as jerky its actions may be; a robot shakes before it fails.
     min_cosine: least mean cosine similarity of its outputs; where episodes decide, it only turns away the hopeless.
     """
 
     max_latency_ms: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     max_loss_points: Annotated[float, msgspec.Meta(ge=0, le=100)] = 2.0
+    max_jerk_ratio: Annotated[float, msgspec.Meta(ge=1)] = 2.0
     min_cosine: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     max_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
     max_memory_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0

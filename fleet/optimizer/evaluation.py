@@ -23,13 +23,20 @@ class Figures(msgspec.Struct, kw_only=True):
 
     ratio_p50 is its latency as a multiple of the original's, measured interleaved in one process, with its 95 %
     interval. peak_bytes is the whole process, memory_bytes what the model adds to one that has only loaded the runtime.
-    max_error and mean_error are absolute, against the original; tolerance is what a device may differ by.
+    max_error and mean_error are absolute, against the original; tolerance is what a device may differ by. outputs has
+    the same for each output, and `agreement` where it is a class score: how often the largest one is the original's.
+    right is how often it is the right answer's, where the evaluation set has them. jerk is the mean third difference of
+    an action chunk, out_of_range the share of actions beyond the card's limits (they are cut off there).
+    joules are of one decision, from the processor's own counter; None where it has none that can be read.
     """
 
     bytes: int
     compressed_bytes: int = 0
     p50_ms: float = 0.0
     p95_ms: float = 0.0
+    threads: int = 1
+    p50_all_ms: float = 0.0
+    joules: float | None = None
     load_ms: float = 0.0
     ratio_p50: float = 1.0
     ratio_low: float = 1.0
@@ -41,6 +48,11 @@ class Figures(msgspec.Struct, kw_only=True):
     cosine_min: float = 1.0
     max_error: float = 0.0
     mean_error: float = 0.0
+    outputs: dict[str, dict[str, float]] = msgspec.field(default_factory=dict)
+    right: float | None = None
+    jerk: float | None = None
+    jerk_ratio: float | None = None
+    out_of_range: float | None = None
     tolerance: float = 1e-3
     success: float | None = None
     success_low: float | None = None
@@ -83,35 +95,87 @@ def _installed(name: str) -> Any:
 
 
 def compare(found: Outputs, expected: Outputs, figures: Figures) -> None:
-    """Fill in finite, cosine, cosine_min, max_error and mean_error: sample by sample, over all floating outputs.
+    """Fill in how far the outputs are from the original's: of each by itself, and sample by sample over all together.
 
-    Cosine similarity is taken per sample over its outputs together. Raises PassError when an output is missing.
+    Cosine similarity is taken per sample. Raises PassError when an output is missing or has another shape.
     """
-    cosines, worst, total, count = [], 0.0, 0.0, 0
     for mine, theirs in zip(found, expected, strict=True):
         if set(mine) != set(theirs):
             raise PassError(f"the outputs are {sorted(mine)}, the original's are {sorted(theirs)}")
-        a, b = _flat(mine), _flat(theirs)
-        if a.shape != b.shape:
-            raise PassError("an output has another shape than the original's")
-        if not np.isfinite(a).all():
-            figures.finite = False
-            figures.cosine = figures.cosine_min = 0.0
-            return
-        difference = np.abs(a - b)
-        worst, total, count = (
-            max(worst, float(difference.max(initial=0))),
-            total + float(difference.sum()),
-            count + a.size,
-        )
-        norm = float(np.linalg.norm(a) * np.linalg.norm(b))
-        cosines.append(float(a @ b) / norm if norm else float(not difference.any()))
+        for name in mine:
+            if mine[name].shape != theirs[name].shape:
+                raise PassError(f"the output {name} has the shape {mine[name].shape}, not {theirs[name].shape}")
+    figures.finite = finite(found)
+    if not figures.finite:
+        figures.cosine = figures.cosine_min = 0.0
+        return
+    names = sorted(found[0])
+    for name in names:
+        figures.outputs[name] = _compared([each[name] for each in found], [each[name] for each in expected])
+    cosines = [
+        _cosine(_flat([mine[n] for n in names]), _flat([theirs[n] for n in names]))
+        for mine, theirs in zip(found, expected, strict=True)
+    ]
     figures.cosine, figures.cosine_min = float(np.mean(cosines)), float(np.min(cosines))
-    figures.max_error, figures.mean_error = worst, total / max(1, count)
+    figures.max_error = max(each["max_error"] for each in figures.outputs.values())
+    sizes = {name: max(1, sum(each[name].size for each in found)) for name in names}
+    figures.mean_error = sum(figures.outputs[n]["mean_error"] * sizes[n] for n in names) / sum(sizes.values())
 
 
-def _flat(outputs: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
-    return np.concatenate([outputs[name].astype(np.float64).ravel() for name in sorted(outputs)])
+def finite(outputs: Outputs) -> bool:
+    return all(np.isfinite(value).all() for each in outputs for value in each.values())
+
+
+def _compared(mine: Sequence[NDArray[Any]], theirs: Sequence[NDArray[Any]]) -> dict[str, float]:
+    gaps = [np.abs(a.astype(np.float64) - b.astype(np.float64)) for a, b in zip(mine, theirs, strict=True)]
+    told = {
+        "cosine": float(np.mean([_cosine(_flat([a]), _flat([b])) for a, b in zip(mine, theirs, strict=True)])),
+        "max_error": max(float(gap.max(initial=0.0)) for gap in gaps),
+        "mean_error": sum(float(gap.sum()) for gap in gaps) / max(1, sum(gap.size for gap in gaps)),
+    }
+    if _scores(theirs[0]):
+        told["agreement"] = float(np.mean([_chosen(a) == _chosen(b) for a, b in zip(mine, theirs, strict=True)]))
+    return told
+
+
+def _flat(arrays: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+    return np.concatenate([array.astype(np.float64).ravel() for array in arrays])
+
+
+def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / norm if norm else float(not np.abs(a - b).any())
+
+
+def _scores(output: NDArray[Any]) -> bool:
+    """Whether it looks like one score for each class: [1, classes] or [classes], in floating point."""
+    single = output.ndim == 1 or (output.ndim == 2 and output.shape[0] == 1)
+    return single and output.size > 1 and bool(np.issubdtype(output.dtype, np.floating))
+
+
+def _chosen(scores: NDArray[Any]) -> int:
+    return int(scores.argmax())
+
+
+def rightness(outputs: Outputs, expected: Outputs) -> Bools | None:
+    """Whether each sample got its right class: bool [samples]; None when the right answers are of no class scores.
+
+    A right answer is the class's number, or scores of which the largest is right.
+    """
+    name = next((n for n in expected[0] if n in outputs[0] and _scores(outputs[0][n])), None)
+    if name is None:
+        return None
+    labels = [int(each[name].item()) if each[name].size == 1 else _chosen(each[name]) for each in expected]
+    return np.array([_chosen(each[name]) == label for each, label in zip(outputs, labels, strict=True)])
+
+
+def smoothness(figures: Figures, outputs: Outputs, card: Card) -> None:
+    """Fill in jerk and out_of_range of a policy's raw actions."""
+    chunks = np.stack([np.asarray(each[card.actions.output], np.float64)[0] for each in outputs])
+    low, high = np.asarray(card.actions.low), np.asarray(card.actions.high)
+    figures.out_of_range = float(((chunks < low) | (chunks > high)).mean())
+    if card.actions.chunk > 3:
+        figures.jerk = float(np.abs(np.diff(chunks, n=3, axis=1)).mean())
 
 
 def succeed(figures: Figures, mine: Bools, original: Bools | None) -> None:

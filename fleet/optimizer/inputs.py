@@ -140,7 +140,7 @@ def read(path: Path, specs: Sequence[InputSpec]) -> Samples:
         )
     columns = {spec.name: _fitted(arrays[spec.name], spec) for spec in specs}
     answers = {name.removeprefix(EXPECTED): array for name, array in arrays.items() if name.startswith(EXPECTED)}
-    return Samples(_rows(columns, len(chosen)), _rows(answers, len(chosen)) if answers else None)
+    return Samples(rows(columns, len(chosen)), rows(answers, len(chosen)) if answers else None)
 
 
 def _arrays(path: Path, chosen: NDArray[np.intp]) -> Feeds:
@@ -162,8 +162,9 @@ def _fitted(array: NDArray[Any], spec: InputSpec) -> NDArray[Any]:
     raise IntakeError(f"a sample of {spec.name} has the shape {list(sample)}, the model takes {spec.words}")
 
 
-def _rows(columns: Mapping[str, NDArray[Any]], count: int) -> list[Feeds]:
-    return [{name: array[i] for name, array in columns.items()} for i in range(count)]
+def rows(columns: Mapping[str, NDArray[Any]], count: int) -> list[Feeds]:
+    """Samples on the first axis as one dict each; a single number stays an array, which is what a runtime takes."""
+    return [{name: np.asarray(array[i]) for name, array in columns.items()} for i in range(count)]
 
 
 # --- Batches and made-up inputs -------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ Needs no torch: it starts in half a second, and loads files that `fleet.optimize
 import shutil
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +22,22 @@ from fleet.optimizer import benchmark, evaluation, onnx_file, report
 from fleet.optimizer.contract import Budget
 from fleet.optimizer.errors import PassError
 from fleet.optimizer.evaluation import Bools, Figures, Outputs
-from fleet.optimizer.inputs import EXPECTED, Feeds
+from fleet.optimizer.inputs import EXPECTED, Feeds, rows
+from fleet.optimizer.passes.factor import Factor, factor
 from fleet.optimizer.passes.quantize import Quantize, quantize
+from fleet.optimizer.passes.static import StaticQuantize, static_quantize
 from fleet.optimizer.passes.store import Store, store
+from fleet.optimizer.recipe import FilePass
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+#: A technique's config, and the function that makes another model of one: (config, model, scratch folder, samples).
+FILE_TECHNIQUES: dict[type[msgspec.Struct], Callable[..., tuple["ModelProto", list[str]]]] = {
+    Factor: factor,
+    Quantize: quantize,
+    StaticQuantize: static_quantize,
+}
 #: Golden observations that a device proves itself on.
 GOLDEN = 16
 #: What a device may differ by, at least; and how many times what two ways of computing on this machine differ by.
@@ -44,7 +53,7 @@ class MeasureRequest(msgspec.Struct, frozen=True, kw_only=True):
     base: str
     samples: str
     out: str
-    passes: tuple[Store | Quantize, ...] = ()
+    passes: tuple[FilePass, ...] = ()
     original: str | None = None
     card: str | None = None
     evaluator: str | None = None
@@ -78,12 +87,12 @@ def measure(request: MeasureRequest) -> MeasureResult:
 def _samples(path: Path) -> tuple[list[Feeds], list[Feeds] | None]:
     """The requests, and the right answers where they are known."""
     with np.load(path, allow_pickle=False) as file:
-        rows: dict[str, list[Feeds]] = {}
+        found: dict[str, list[Feeds]] = {}
         for prefix in ("input/", EXPECTED):
             columns = {name.removeprefix(prefix): file[name] for name in file.files if name.startswith(prefix)}
             count = len(columns[next(iter(columns))]) if columns else 0
-            rows[prefix] = [{name: array[i] for name, array in columns.items()} for i in range(count)]
-    return rows["input/"], rows[EXPECTED] or None
+            found[prefix] = rows(columns, count)
+    return found["input/"], found[EXPECTED] or None
 
 
 def _make(request: MeasureRequest, out: Path, samples: Sequence[Feeds]) -> list[str]:
@@ -99,10 +108,11 @@ def _make(request: MeasureRequest, out: Path, samples: Sequence[Feeds]) -> list[
     model: ModelProto = onnx.load(request.base)
     for config in request.passes:
         if isinstance(config, Store):
-            store(config, model)
-        else:
-            model, more = quantize(config, model, Path.cwd(), samples)
-            notes += more
+            if not store(config, model) and len(request.passes) == 1:
+                raise PassError("the model has no float32 weights that could be stored in fewer bits")
+            continue
+        model, more = FILE_TECHNIQUES[type(config)](config, model, Path.cwd(), samples)
+        notes += more
     onnx_file.tidy(model)
     onnx.checker.check_model(model)
     (out / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
@@ -125,6 +135,10 @@ class _Measurement:
         self._figures = result.figures
         self._model = runtimes.load(out / "model.onnx")
         self._before = Path(request.original) if request.original else None
+        self._facts: Figures | None = None
+        if self._before:
+            self._facts = msgspec.json.decode((self._before / "facts.json").read_bytes(), type=Figures)
+        self._card = policy_card.read(Path(request.card).read_bytes()) if request.card else None
 
     def run(self) -> None:
         benchmark.size(self._figures, self._out / "model.onnx")
@@ -150,12 +164,14 @@ class _Measurement:
         outputs = [self._model.run(feeds) for feeds in self._samples]
         np.savez(self._out / "outputs.npz", allow_pickle=False, **_columns("", outputs))
         if self._before is None:
-            self._figures.finite = all(np.isfinite(value).all() for each in outputs for value in each.values())
+            evaluation.compare(outputs, outputs, self._figures)
         else:
             with np.load(self._before / "outputs.npz", allow_pickle=False) as file:
                 columns = {name: file[name] for name in file.files}
-            expected = [{name: a[i] for name, a in columns.items()} for i in range(len(outputs))]
+            expected = rows(columns, len(outputs))
             evaluation.compare(outputs, expected, self._figures)
+        if self._figures.finite:
+            self._judge(outputs)
         if not self._figures.finite:
             self._result.hopeless = "It answered with NaN or infinity on the evaluation set."
         elif self._figures.cosine < self._request.min_cosine:
@@ -164,6 +180,23 @@ class _Measurement:
                 f"at least {self._request.min_cosine:g} is needed."
             )
         return outputs
+
+    def _judge(self, outputs: Outputs) -> None:
+        """What the outputs say by themselves: of a policy how smooth they are, of a classifier how often right."""
+        if self._card is not None:
+            evaluation.smoothness(self._figures, outputs, self._card)
+            before = self._facts.jerk if self._facts else self._figures.jerk
+            if before and self._figures.jerk is not None:
+                self._figures.jerk_ratio = self._figures.jerk / before
+        right = evaluation.rightness(outputs, self._expected) if self._expected else None
+        if right is None:
+            return
+        self._figures.right = float(right.mean())
+        original = np.load(self._before / "right.npy", allow_pickle=False) if self._before else None
+        np.save(self._out / "right.npy", right, allow_pickle=False)
+        if not (self._request.evaluator and self._card):
+            # Each sample is an episode: it was answered rightly, or not.
+            evaluation.succeed(self._figures, right, original)
 
     def _golden(self, outputs: Outputs) -> None:
         """What a device proves itself on, and what it may differ by.

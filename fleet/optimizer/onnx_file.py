@@ -1,7 +1,7 @@
 """An ONNX model made small and tidy: no traces of where it was made, weights under their own names."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from fleet.optimizer.errors import IntakeError
 from fleet.optimizer.inputs import InputSpec
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import GraphProto, ModelProto
 
 _NAMELESS_ELEMENTS = 256
 
@@ -21,7 +21,9 @@ def tidy(model: "ModelProto") -> None:
 
     An exporter writes stack traces with the paths of the person's machine, 8 % of the demonstration's file.
     """
-    _lift_constants(model)
+    for each in graphs(model.graph):
+        _lift_constants(each)
+        _raw(each)
     graph = model.graph
     needed = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
     needed |= _captured(graph)
@@ -46,18 +48,38 @@ def tidy(model: "ModelProto") -> None:
         each.ClearField("doc_string")
 
 
-def _lift_constants(model: "ModelProto") -> None:
+def graphs(graph: "GraphProto") -> Iterator["GraphProto"]:
+    """This graph and those within it (If, Loop): a model may keep all of its weights in a branch."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                yield from graphs(inner)
+
+
+def _raw(graph: "GraphProto") -> None:
+    """Tensors may be stored as lists of numbers: whatever weighs or changes them wants them as bytes."""
+    from onnx import numpy_helper
+
+    for tensor in graph.initializer:
+        if not tensor.raw_data and tensor.data_type == 1 and len(tensor.float_data):
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+
+
+def _lift_constants(graph: "GraphProto") -> None:
     nodes = []
-    for node in model.graph.node:
+    given = {output.name for output in graph.output}  # what a branch gives has to be computed there
+    for node in graph.node:
         tensor = next((each.t for each in node.attribute if each.name == "value"), None)
-        if node.op_type == "Constant" and node.domain in {"", "ai.onnx"} and tensor is not None:
-            lifted = model.graph.initializer.add()
+        plain = node.op_type == "Constant" and node.domain in {"", "ai.onnx"} and node.output[0] not in given
+        if plain and tensor is not None:
+            lifted = graph.initializer.add()
             lifted.CopyFrom(tensor)
             lifted.name = node.output[0]
         else:
             nodes.append(node)
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _captured(graph: Any) -> set[str]:
@@ -120,6 +142,7 @@ def specs(model: "ModelProto") -> list[InputSpec]:
             raise IntakeError(f"the input {value.name[:80]!r} has a type that is not supported") from problem
         if not tensor.HasField("shape"):
             raise IntakeError(f"the input {value.name[:80]!r} has no number of dimensions: export it with a shape")
-        shape = tuple(size.dim_value if size.HasField("dim_value") else None for size in tensor.shape.dim)
+        # Some exporters write 0 or -1 for a size that is free.
+        shape = tuple(size.dim_value if size.dim_value > 0 else None for size in tensor.shape.dim)
         found.append(InputSpec(value.name, dtype, shape))
     return found

@@ -64,7 +64,9 @@ class _Search:
         self._log: list[str] = []
         self._making_failed: dict[str, str] = {}
         self._facts = Facts(request.format, informed=bool(request.evaluation or (request.evaluator and request.card)))
-        self._candidates = candidates(request.recipe, self._facts, request.budget.distillation_steps)
+        self._candidates = candidates(
+            request.recipe, self._facts, request.budget.distillation_steps, thorough=request.budget.thorough
+        )
         self._deadline_ms = verdict.DEADLINE_MS
         self._card: str | None = None
         if request.card:

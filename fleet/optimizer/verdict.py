@@ -37,6 +37,7 @@ class Limits:
     cosine: float
     size: int
     memory: int
+    jerk_ratio: float = 2.0
     goal_size: int = 0
     weights: Weights = DEFAULT
 
@@ -57,6 +58,7 @@ class Limits:
             cosine=least_cosine(asked, episodes=episodes),
             size=asked.max_bytes,
             memory=asked.max_memory_bytes or round(MODEL_SHARE * CLASS_MEMORY[device_class]),
+            jerk_ratio=asked.max_jerk_ratio,
             goal_size=round((1 - recipe.compression) * original_bytes),
             weights=WEIGHTS[recipe.goal],
         )
@@ -86,6 +88,11 @@ def refusal(mine: Figures, limits: Limits, *, original: bool = False) -> str:
         return f"Its outputs have a mean cosine similarity of {mine.cosine:.4f}; at least {limits.cosine:g} is needed."
     if not original and mine.loss_points is not None and mine.loss_points > limits.loss_points:
         return f"It lost {loss_words(mine)}; {limits.loss_points:g} points are allowed."
+    if not original and mine.jerk_ratio is not None and mine.jerk_ratio > limits.jerk_ratio:
+        return (
+            f"Its actions are {mine.jerk_ratio:.2f} times as jerky as the original's; "
+            f"{limits.jerk_ratio:g} times are allowed."
+        )
     if not original and slower(mine) and less_faithful(mine):
         return (
             f"It is both slower than the original ({mine.ratio_p50:.2f} times its latency, 95 % interval "

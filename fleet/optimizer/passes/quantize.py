@@ -6,7 +6,7 @@ times), so a search measures it instead of trusting it. What a policy cannot bea
 too: each group of layers is quantized alone, and those whose outputs suffer most stay in float32.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +24,10 @@ _KINDS = ("MatMul", "Gemm", "Gather")
 MAX_GROUPS = 12
 #: Samples that the outputs are compared on.
 SAMPLES = 12
+
+
+#: Quantizes a model file into another: only these nodes (None: all), without those.
+Run = Callable[[Path, Path, list[str] | None, list[str]], None]
 
 
 class Quantize(msgspec.Struct, frozen=True, tag_field="pass", tag="quantize"):
@@ -50,8 +54,8 @@ def quantize(
     if not groups:
         raise PassError("the model has no matrix multiplication with fixed weights that could be quantized")
     sensitive: list[str] = []
-    if config.keep_sensitive and len(groups) > 1:
-        sensitive = _sensitive(config, source, folder, groups, samples)
+    if config.keep_sensitive:
+        sensitive = leave_out(config, source, folder, groups, samples, _run)
     left_out = [node for name in sensitive for node in groups[name].nodes]
     target = folder / "after.onnx"
     _run(source, target, None, left_out)
@@ -66,13 +70,13 @@ class Group(msgspec.Struct):
     size: int = 0
 
 
-def grouped(model: "ModelProto") -> dict[str, Group]:
+def grouped(model: "ModelProto", kinds: Sequence[str] = _KINDS) -> dict[str, Group]:
     """Quantizable nodes by the name of their weight, as far as its first parts say the same, at most MAX_GROUPS."""
     sizes = {tensor.name: len(tensor.raw_data) for tensor in model.graph.initializer if tensor.data_type == 1}
     weights = {
         node.name: next(name for name in node.input if name in sizes and sizes[name] > 1024)
         for node in model.graph.node
-        if node.op_type in _KINDS and any(sizes.get(name, 0) > 1024 for name in node.input)
+        if node.op_type in kinds and any(sizes.get(name, 0) > 1024 for name in node.input)
     }
     deepest = max((name.count(".") for name in weights.values()), default=0)
     for depth in range(deepest, -1, -1):
@@ -92,18 +96,25 @@ def grouped(model: "ModelProto") -> dict[str, Group]:
     }
 
 
-def _sensitive(
-    config: Quantize, source: Path, folder: Path, groups: dict[str, Group], samples: Sequence["Feeds"]
+def leave_out(
+    config: Quantize,
+    source: Path,
+    folder: Path,
+    groups: dict[str, Group],
+    samples: Sequence["Feeds"],
+    run: Run,
 ) -> list[str]:
     """The groups that stay in float32: the worst ones, until the others' errors together are small enough."""
     from agent.inference import runtimes
 
+    if len(groups) < 2:
+        return []
     few = samples[:SAMPLES]
     expected = _outputs(runtimes.load(source), few)
     errors: dict[str, float] = {}
     for name, group in groups.items():
         alone = folder / "alone.onnx"
-        _run(source, alone, group.nodes, [])
+        run(source, alone, group.nodes, [])
         found = _outputs(runtimes.load(alone), few)
         errors[name] = sum(float(((a - b) ** 2).sum()) for a, b in zip(found, expected, strict=True))
     return choose_sensitive(config, errors, {name: group.size for name, group in groups.items()})

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import numpy as np
 
+from fleet.optimizer.onnx_file import graphs
+
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto, TensorProto
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 #: Smaller tensors are not worth two more nodes.
 MIN_ELEMENTS = 256
@@ -30,14 +32,23 @@ class Store(msgspec.Struct, frozen=True, tag_field="pass", tag="store"):
     bits: Literal[8, 16]
 
 
-def store(config: Store, model: "ModelProto") -> None:
-    """Change an ONNX model in place."""
+def store(config: Store, model: "ModelProto") -> int:
+    """Change an ONNX model in place, the graphs within it too; returns how many weights were narrowed."""
+    return sum(_store(config, graph) for graph in graphs(model.graph))
+
+
+def _store(config: Store, graph: "GraphProto") -> int:
+    """How many weights of this graph were narrowed."""
     from onnx import numpy_helper
 
-    axes = output_axes(model) if config.bits == 8 else {}
+    axes = output_axes(graph) if config.bits == 8 else {}
     widening: list[NodeProto] = []
     scales: list[TensorProto] = []
-    for tensor in model.graph.initializer:
+    changed = 0
+    scaling = {name for node in graph.node if "QuantizeLinear" in node.op_type for name in node.input[1:]}
+    for tensor in graph.initializer:
+        if tensor.name in scaling:
+            continue  # small numbers that everything is multiplied by
         weight = numpy_helper.to_array(tensor)
         if weight.dtype != np.float32 or weight.size < MIN_ELEMENTS or not np.isfinite(weight).all():
             continue
@@ -46,10 +57,14 @@ def store(config: Store, model: "ModelProto") -> None:
             widening += _as_int8(tensor, weight, axis, scales)
         elif np.abs(weight).max() < FP16_MOST:
             widening.append(_as_fp16(tensor, weight))
-    model.graph.initializer.extend(scales)
-    nodes = [*widening, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+        else:
+            continue
+        changed += 1
+    graph.initializer.extend(scales)
+    nodes = [*widening, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return changed
 
 
 def _as_fp16(tensor: "TensorProto", weight: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]") -> "NodeProto":
@@ -82,15 +97,15 @@ def _as_int8(
     ]
 
 
-def output_axes(model: "ModelProto") -> dict[str, int]:
+def output_axes(graph: "GraphProto") -> dict[str, int]:
     """Which axis of each weight belongs to the output's channels; weights that are read in two ways are left out."""
     axes: dict[str, set[int]] = {}
-    for node in model.graph.node:
+    for node in graph.node:
         for place, name in enumerate(node.input):
             axis = _axis(node, place)
             if axis is not None:
                 axes.setdefault(name, set()).add(axis)
-    ranks = {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
+    ranks = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
     return {
         name: found.copy().pop() % ranks[name]
         for name, found in axes.items()

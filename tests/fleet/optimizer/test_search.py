@@ -263,6 +263,8 @@ def test_an_onnx_upload_is_stored_and_quantized_but_not_cut(tiny_onnx, tmp_path)
         "int8 storage",
         "int8",
         "int8 everywhere",
+        "static int8",
+        "low rank, int8 storage",
     ]
     assert found.winner != "original"
     assert trial(found, found.winner).figures["cosine"] >= 0.99

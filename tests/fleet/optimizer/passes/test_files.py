@@ -99,7 +99,7 @@ class TestStore:
             helper.make_node("Gemm", ["x", "both"], ["j"], transB=1),
         ]
         model = helper.make_model(helper.make_graph(nodes, "g", [], [], tensors))
-        assert output_axes(model) == {"m": 1, "g": 0, "c": 0, "e": 0}
+        assert output_axes(model.graph) == {"m": 1, "g": 0, "c": 0, "e": 0}
 
     def test_what_no_float16_can_hold_stays_as_it_is(self):
         tensor = numpy_helper.from_array(np.full(300, 1e6, np.float32), "large")

@@ -1,0 +1,196 @@
+"""`manage.py optimize`: from a model file to the best variant for a device class, without a server or its database."""
+
+import json
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from django.core.management.base import BaseCommand, CommandError
+from django.template.loader import render_to_string
+
+from agent.inference.policy_card import CardError
+from agent.wire.hardware import DeviceClass
+from fleet.catalog.services import EVALUATORS
+from fleet.optimizer import intake
+from fleet.optimizer.contract import BUDGETS, Constraints, Outcome, Request, Trial
+from fleet.optimizer.errors import OptimizerError
+from fleet.optimizer.evaluation import Figures
+from fleet.optimizer.recipe import recipe_for
+from fleet.optimizer.search import optimize
+from fleet.settings import BASE_DIR
+
+STYLES = ("tokens.css", "base.css", "layout.css", "parts.css", "data.css")
+
+
+class Command(BaseCommand):
+    help = (
+        "Make the best variant of a .pt2 or .onnx file (or a zip of one with its external data) for a device class. "
+        "Writes variant.onnx, report.json and report.html. Ends with 0 when there is something to release (the "
+        "original counts), else with 1 and a sentence."
+    )
+    requires_system_checks = ()  # needs no database
+
+    def add_arguments(self, parser):
+        parser.add_argument("file", type=Path)
+        parser.add_argument("--class", dest="device_class", choices=list(DeviceClass), required=True)
+        parser.add_argument("--out", type=Path, required=True, help="folder for what is made")
+        parser.add_argument("--card", type=Path, help="the policy card")
+        parser.add_argument("--evaluation", type=Path, help=".npz or safetensors of real inputs")
+        parser.add_argument("--evaluator", help=f"{', '.join(sorted(EVALUATORS))}, or an installed module:function")
+        parser.add_argument("--budget", choices=sorted(BUDGETS), default="quick")
+        parser.add_argument("--goal", default="balanced", help="balanced, realtime or accuracy")
+        parser.add_argument("--compression", type=float, help="0.1 to 0.9; the class's own when left out")
+        parser.add_argument("--bits", type=int, help="8, 16 or 32")
+        parser.add_argument("--pruning", type=float, help="0.1 to 0.5")
+        parser.add_argument("--max-loss", type=float, default=Constraints().max_loss_points, help="points of success")
+        parser.add_argument("--max-latency", type=float, default=0.0, help="ms; the card's deadline when left out")
+        parser.add_argument("--cache", type=Path, help="folder that searches share, for what was measured before")
+
+    def handle(self, **given):
+        try:
+            with tempfile.TemporaryDirectory(prefix="edgefleet-") as work:
+                outcome = optimize(_request(given, Path(work)), Path(work), self._show)
+                self._clear()
+                _keep(outcome, given)
+        except (OptimizerError, CardError, OSError, ValueError) as problem:
+            self._clear()
+            raise CommandError(str(problem)) from problem
+        self._print(outcome)
+        if outcome.winner is None:
+            raise CommandError(outcome.summary)
+
+    def _show(self, share: float, text: str) -> None:
+        line = f"{100 * share:3.0f} %  {text[:100]}"
+        if sys.stderr.isatty():
+            self.stderr.write(f"\r{line}\x1b[K", ending="", style_func=str)
+        elif text != getattr(self, "_last", ""):
+            self.stderr.write(line, style_func=str)
+        self._last = text
+        self.stderr.flush()
+
+    def _clear(self) -> None:
+        if sys.stderr.isatty():
+            self.stderr.write("\r\x1b[K", ending="", style_func=str)
+
+    def _print(self, outcome: Outcome) -> None:
+        self.stdout.write(f"{'trial':36} {'verdict':8} {'KiB':>8} {'p50 ms':>7} {'x orig.':>7} {'success':>8}  reason")
+        for trial in outcome.trials:
+            figures = trial.figures
+            success = f"{100 * figures['success']:.1f} %" if "success" in figures else ""
+            self.stdout.write(
+                f"{trial.name:36} {trial.verdict:8} {figures.get('bytes', 0) / 1024:8.0f} "
+                f"{figures.get('p50_ms', 0):7.2f} {figures.get('ratio_p50', 0):7.2f} {success:>8}  {trial.reason}"
+            )
+        self.stdout.write(outcome.summary)
+
+
+def _request(given: dict[str, Any], work: Path) -> Request:
+    source, device_class = given["file"].resolve(), DeviceClass(given["device_class"])
+    evaluator = given["evaluator"]
+    return Request(
+        source=str(source),
+        format=intake.accept(source, source.name).format,
+        device_class=device_class,
+        recipe=recipe_for(
+            device_class,
+            given["goal"],
+            compression=given["compression"],
+            bits=given["bits"],
+            pruning=given["pruning"],
+        ),
+        cache=str(given["cache"] or work / "cache"),
+        card=given["card"].read_bytes() if given["card"] else None,
+        evaluation=str(given["evaluation"].resolve(strict=True)) if given["evaluation"] else None,
+        evaluator=EVALUATORS.get(evaluator, evaluator),
+        budget=BUDGETS[given["budget"]],
+        constraints=Constraints(max_loss_points=given["max_loss"], max_latency_ms=given["max_latency"]),
+    )
+
+
+def _keep(outcome: Outcome, given: dict[str, Any]) -> None:
+    """variant.onnx with what a device needs beside it, the report, and the page; nothing else of an earlier run."""
+    out: Path = given["out"]
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("variant.onnx", "card.json", "golden.npz"):
+        (out / name).unlink(missing_ok=True)
+    won = next((trial for trial in outcome.trials if trial.verdict == "won"), None)
+    if won is not None and won.artifact is not None:
+        shutil.copyfile(Path(won.artifact) / "model.onnx", out / "variant.onnx")
+        for name in ("card.json", "golden.npz"):
+            if (Path(won.artifact) / name).exists():
+                shutil.copyfile(Path(won.artifact) / name, out / name)
+    told = msgspec.to_builtins(outcome)
+    for trial in told["trials"]:
+        del trial["artifact"]  # a folder of the cache
+    told |= {"device_class": given["device_class"], "budget": given["budget"]}
+    (out / "report.json").write_text(json.dumps(told, indent=2) + "\n")
+    (out / "report.html").write_text(page(outcome, given["file"].name, given["device_class"]))
+
+
+# --- The page -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One trial in the drawing: where, how large, and what it is called. Coordinates of the drawing's 0 … 100."""
+
+    number: int
+    trial: Trial
+    x: float
+    y: float
+    radius: float
+
+
+def page(outcome: Outcome, name: str, device_class: str) -> str:
+    """One file that a browser shows without anything else: the trade-off, and every trial with its reason."""
+    quality = "success" if any("success" in trial.figures for trial in outcome.trials) else "cosine"
+    return render_to_string(
+        "models/report.html",
+        {
+            "styles": "\n".join((BASE_DIR / "static/css" / each).read_text() for each in STYLES),
+            "outcome": outcome,
+            "name": name,
+            "device_class": device_class,
+            "quality": "Task success" if quality == "success" else "Cosine similarity to the original",
+            "marks": _marks(outcome.trials, quality),
+            # What was not measured is None: a template cannot tell a missing key from an empty text.
+            "trials": [
+                (number, trial, {**dict.fromkeys(Figures.__struct_fields__), **trial.figures})
+                for number, trial in enumerate(outcome.trials, 1)
+            ],
+        },
+    )
+
+
+def _marks(trials: list[Trial], quality: str) -> list[Mark]:
+    """Latency beside the original's to the right, quality upwards; the area of a mark is the file's size."""
+    shown = [
+        (number, trial)
+        for number, trial in enumerate(trials, 1)
+        if quality in trial.figures and trial.figures.get("p50_ms")
+    ]
+    if not shown:
+        return []
+    across = _scale([trial.figures["ratio_p50"] for _, trial in shown])
+    up = _scale([trial.figures[quality] for _, trial in shown])
+    most = max(trial.figures["bytes"] for _, trial in shown)
+    return [
+        Mark(
+            number,
+            trial,
+            across(trial.figures["ratio_p50"]),
+            100 - up(trial.figures[quality]),
+            1.2 + 2.4 * (trial.figures["bytes"] / most) ** 0.5,
+        )
+        for number, trial in shown
+    ]
+
+
+def _scale(values: list[float]):
+    """From the values' range to 8 … 92."""
+    low, high = min(values), max(values)
+    return lambda value: 50.0 if high == low else 8 + 84 * (value - low) / (high - low)
