@@ -1,6 +1,9 @@
 """Train the demonstration's policy from nothing: behaviour cloning of the scripted expert.
 
     python -m fleet.demo.train --steps 9000 --out FOLDER
+    python -m fleet.demo.train --judge WEIGHTS      only measures, on episodes that nothing was trained or chosen with
+
+The weights in `assets` succeed in 97.5 % of 4,000 such episodes (3,900; 95 % interval 97.0 to 97.9).
 
 Measured on two cores: 9,000 steps of 64 scenes take 37 minutes. Success stays at 0 % for the first 1,000 steps, is 20 %
 after 2,000, 77 % after 5,000 and 97 % at the end: do not stop early. Without the auxiliary loss on where the
@@ -27,8 +30,9 @@ from torch import Tensor, nn
 from agent.inference import policy_card
 from agent.inference.policy_card import Card, Codec
 from fleet.demo.evaluator import Feeds, evaluate, inputs
-from fleet.demo.policy import ASSETS, PATCHES, WIDTH, TabletopPolicy
-from fleet.demo.world import SELECTION, TRAINING, Tabletop
+from fleet.demo.policy import ASSETS, PATCHES, WIDTH, TabletopPolicy, load
+from fleet.demo.world import EVALUATION, SELECTION, TRAINING, Tabletop
+from fleet.optimizer.statistics import wilson
 
 BATCH = 64
 RATE = 1e-3
@@ -105,7 +109,18 @@ def train(steps: int, folder: Path, seed: int = 0, episodes: int = 250) -> float
                 save_file(model.policy.state_dict(), folder / "tabletop_policy.safetensors")
             _show(step, steps, time.monotonic() - begun, figures, success)
     np.savez_compressed(folder / "evaluation.npz", allow_pickle=False, **evaluation_set(card))
-    print(f"\n{folder / 'tabletop_policy.safetensors'}: {100 * success:.1f} % of {episodes} episodes succeed")
+    return success
+
+
+def judge(weights: Path, episodes: int) -> float:
+    """The share of fresh episodes that succeed, said with its 95 % interval."""
+    card = policy_card.read((ASSETS / "card.json").read_bytes())
+    success = _success(load(weights), card, episodes, EVALUATION)
+    low, high = wilson(round(success * episodes), episodes)
+    print(
+        f"{weights}: {100 * success:.1f} % of {episodes:,} fresh episodes succeed "
+        f"(95 % interval {100 * low:.1f} to {100 * high:.1f})"
+    )
     return success
 
 
@@ -114,14 +129,14 @@ def evaluation_set(card: Card) -> Feeds:
     return inputs(card, SELECTION[-EVALUATION_SAMPLES:])
 
 
-def _success(policy: TabletopPolicy, card: Card, episodes: int) -> float:
+def _success(policy: TabletopPolicy, card: Card, episodes: int, among: range = SELECTION) -> float:
     def run(feeds: Feeds) -> NDArray[np.float32]:
         with torch.inference_mode():
             answer: NDArray[np.float32] = policy(**{name: torch.from_numpy(a) for name, a in feeds.items()}).numpy()
         return answer
 
     policy.eval()
-    success = evaluate(run, Codec(card), episodes, 0).mean()
+    success = evaluate(run, Codec(card), episodes, 0, among).mean()
     policy.train()
     return float(success)
 
@@ -166,10 +181,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, choices=range(40))
     parser.add_argument("--episodes", type=int, default=250, help="episodes of each evaluation")
     parser.add_argument("--out", type=Path, default=Path("var/training"))
+    parser.add_argument("--final", type=int, default=4000, help="fresh episodes that the result is judged on")
+    parser.add_argument("--judge", type=Path, metavar="WEIGHTS", help="train nothing, judge these")
     given = parser.parse_args()
+    if given.judge:
+        judge(given.judge, given.final)
+        return
     if given.steps < 1:
         parser.error(f"--steps must be at least 1, not {given.steps}")
     train(given.steps, given.out, given.seed, given.episodes)
+    print(file=sys.stderr)
+    judge(given.out / "tabletop_policy.safetensors", given.final)
 
 
 if __name__ == "__main__":

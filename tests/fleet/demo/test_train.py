@@ -13,9 +13,11 @@ from fleet.demo.world import HORIZON, SELECTION, TRAINING, Tabletop
 
 def test_training_makes_weights_that_the_policy_loads(tmp_path):
     command = [sys.executable, "-m", "fleet.demo.train", "--steps", "2", "--episodes", "2", "--out", str(tmp_path)]
+    command += ["--final", "4"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "2/2" in done.stderr
+    assert "of 4 fresh episodes succeed" in done.stdout
     load(tmp_path / "tabletop_policy.safetensors")
     with np.load(tmp_path / "evaluation.npz", allow_pickle=False) as file:
         assert file["image"].shape == (64, 3, 64, 64)
