@@ -52,3 +52,38 @@ def trials(job: Job) -> list[Measured]:
     """What this job measured so far, in the order it was measured, beside the original; one query."""
     rows = Trial.objects.filter(job=job).select_related("variant", "job").order_by("id")
     return compared([measured_of(row) for row in rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A variant that a re-optimization compared on the device. What was not measured has a reason and no figures."""
+
+    name: str
+    bytes: int
+    p50: float | None
+    p95: float | None
+    memory: int | None
+    score: float | None
+    reason: str
+    verdict: str
+
+
+def candidates(job: Job) -> list[Candidate]:
+    """What the device measured for this job, from the job's result: the rows of fleet.jobs.reoptimize."""
+    made = []
+    for row in job.result.get("candidates", ()):
+        measured = "score" in row
+        won = measured and row["manifest"] == job.result.get("winner_manifest")
+        made.append(
+            Candidate(
+                name=row["name"],
+                bytes=row["bytes"],
+                p50=row.get("p50_ms"),
+                p95=row.get("p95_ms"),
+                memory=row.get("memory"),
+                score=row.get("score"),
+                reason=row.get("reason", ""),
+                verdict="won" if won else "lost" if measured else "failed",
+            )
+        )
+    return made

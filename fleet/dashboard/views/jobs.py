@@ -11,7 +11,12 @@ from fleet.jobs import services
 from fleet.jobs.models import Job
 from fleet.jobs.queue import title
 
-_PARTS = {"job-head": "jobs/parts/head.html", "job-trials": "jobs/parts/trials.html", "job-log": "jobs/parts/log.html"}
+_PARTS = {
+    "job-head": "jobs/parts/head.html",
+    "job-trials": "jobs/parts/trials.html",
+    "job-candidates": "jobs/parts/candidates.html",
+    "job-log": "jobs/parts/log.html",
+}
 
 
 @require_GET
@@ -33,7 +38,9 @@ def detail(request: HttpRequest, job_id: int) -> HttpResponse:
         "job": job,
         "title": title(job),
         "open": job.state in Job.OPEN,
-        "lazy": Lazy(trials=lambda: select.trials(job), log=lambda: select.log(job)),
+        "lazy": Lazy(
+            trials=lambda: select.trials(job), candidates=lambda: select.candidates(job), log=lambda: select.log(job)
+        ),
     }
     return page(request, "jobs/job.html", context, _PARTS)
 

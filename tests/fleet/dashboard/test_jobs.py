@@ -6,9 +6,10 @@ import pytest
 
 from fleet.catalog.models import Trial
 from fleet.dashboard.selectors.jobs import MOST_LINES
+from fleet.devices.models import Device
 from fleet.jobs import queue, services
 from fleet.jobs.models import Job, JobLine
-from tests.fleet.builders import make_version
+from tests.fleet.builders import make_variant, make_version
 
 
 @pytest.fixture
@@ -65,6 +66,58 @@ def test_a_job_that_ended_says_how(viewer, job):
     assert "int8 won: 62 % smaller" in viewer.get(f"/jobs/{job.pk}").text
     Job.objects.update(state="failed", reason="out of memory")
     assert "out of memory" in viewer.get(f"/jobs/{job.pk}").text
+
+
+@pytest.fixture
+def measured(device, operator) -> Job:
+    """A re-optimization whose device measured two candidates; a third did not load."""
+    variant = make_variant(make_version(), "embedded")
+    Device.objects.filter(pk=device.pk).update(active_manifest=variant.manifest_digest)
+    device.refresh_from_db()
+    job = services.start_reoptimization(device, operator)
+    rows = [
+        {
+            "name": "fp16",
+            "manifest": "a",
+            "bytes": 2_000_000,
+            "p50_ms": 12.5,
+            "p95_ms": 15.1,
+            "memory": 2**26,
+            "score": 0.4,
+        },
+        {
+            "name": "int8",
+            "manifest": "b",
+            "bytes": 1_000_000,
+            "p50_ms": 9.25,
+            "p95_ms": 11,
+            "memory": 2**25,
+            "score": 0.2,
+        },
+        {"name": "int4", "manifest": "c", "bytes": 500_000, "reason": "it did not load"},
+    ]
+    queue.finish(queue.claim(job.pk), "succeeded", "int8 is better.", {"candidates": rows, "winner_manifest": "b"})
+    return job
+
+
+def test_what_a_device_measured_is_shown_as_a_table_with_its_winner(viewer, measured):
+    text = flat(viewer.get(f"/jobs/{measured.pk}"))
+    assert f"measured on {measured.device.name} itself, the least score wins" in text
+    assert "This job measured nothing" not in text
+    assert "0 trials" not in text
+    rows = [re.sub(r"<[^>]+>", " ", row).split() for row in re.findall(r'<tr id="jc-\d">(.*?)</tr>', text)]
+    assert [" ".join(row) for row in rows] == [
+        "fp16 12.5 15.1 2 MB 64 MiB 0.400 Lost",
+        "int8 9.25 11 1 MB 32 MiB 0.200 Chosen",
+        "int4 Not measured: it did not load Failed",
+    ]
+
+
+def test_a_re_optimization_that_has_no_answer_yet_says_what_it_waits_for(viewer, measured):
+    Job.objects.update(state="running", result={})
+    assert "Nothing measured yet" in viewer.get(f"/jobs/{measured.pk}").text
+    Job.objects.update(state="failed")
+    assert "Nothing was measured on the device" in viewer.get(f"/jobs/{measured.pk}").text
 
 
 def steer(client, job, does):
