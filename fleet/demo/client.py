@@ -10,7 +10,11 @@ import httpx
 
 
 class ApiError(RuntimeError):
-    """The server said no; the text is what it said."""
+    """The server said no; the text is what it said, the status its number."""
+
+    def __init__(self, said: str, status: int) -> None:
+        super().__init__(said)
+        self.status = status
 
 
 class Client:
@@ -31,7 +35,8 @@ class Client:
                 detail = answer.json()["detail"]
             except (ValueError, KeyError, TypeError):
                 detail = f"status {answer.status_code}"
-            raise ApiError(f"{method} {path}: {detail if isinstance(detail, str) else json.dumps(detail)}")
+            said = detail if isinstance(detail, str) else json.dumps(detail)
+            raise ApiError(f"{method} {path}: {said}", answer.status_code)
         return answer.json() if answer.content else None
 
     def get(self, path: str, **params: Any) -> Any:

@@ -10,12 +10,12 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand
 from django.db import connections
-from honcho.manager import Manager
 
 from fleet.accounts.first_start import ADMIN, prepare
 from fleet.accounts.services import create_api_token
 from fleet.demo import services, stack
 from fleet.demo.loop import CHECK_REPORT, GROUP
+from fleet.demo.supervisor import Supervisor
 from fleet.devices.models import Group
 from fleet.devices.services import create_group, create_token
 
@@ -24,6 +24,10 @@ OWN = (
     *("edgefleet.db*", "beat.db*", "artifacts", "work", "trials", "queue", "keys", "static", "devices", "mosquitto"),
     CHECK_REPORT,
 )
+
+
+#: The process that walks the loop.
+GUIDE = "demo"
 
 
 class Command(BaseCommand):
@@ -54,12 +58,12 @@ class Command(BaseCommand):
         )
         password = self._prepare()
         guide = stack.Process(
-            "demo",
+            GUIDE,
             (sys.executable, "manage.py", "demo_guide", "--check", options["check"]),
             {"EDGEFLEET_API_TOKEN": self._api_token(), "EDGEFLEET_FIRST_PASSWORD": password},
         )
         token = "" if stack.enrolled() else self._enrollment_token()
-        code = self._supervise(running, [*running.server(), *running.devices(token), guide])
+        code = self._supervise(running, [*running.server(), *running.devices(token), guide], options["check"])
         report = settings.DATA_DIR / CHECK_REPORT
         if options["check"] and report.exists():
             self.stdout.write(report.read_text())
@@ -125,14 +129,16 @@ class Command(BaseCommand):
         _, text = create_token("Simulated devices", admin, max_uses=len(stack.DEVICES), auto_accept=True, group=group)
         return text
 
-    @staticmethod
-    def _supervise(running: stack.Stack, processes: list[stack.Process]) -> int:
+    def _supervise(self, running: stack.Stack, processes: list[stack.Process], check: str) -> int:
         """Run them until one ends or a signal comes; then all end. Returns the exit code of the first that ended."""
         connections.close_all()  # the processes fork from here
-        manager = Manager()
+        manager = Supervisor()
         for process in processes:
             manager.add_process(process.name, process.line, env={**running.environment, **process.env})
         manager.loop()
+        # A check ends with its guide, as it should; its data are those of the check alone.
+        if manager.first and not (check and manager.first.name == GUIDE):
+            self.stdout.write(f"{manager.first}, so the others were ended too{'' if check else '; the data stay'}.")
         return manager.returncode or 0
 
 

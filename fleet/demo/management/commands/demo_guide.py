@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from fleet.accounts.first_start import ADMIN
-from fleet.demo.client import Client, wait_for
+from fleet.demo.client import ApiError, Client, wait_for
 from fleet.demo.loop import CHECK_REPORT, MODEL, Loop, last_line
 
 
@@ -25,9 +25,10 @@ class Command(BaseCommand):
         wait_for("the pages", lambda: client.get("/me"), 60)
         if options["check"]:
             sys.exit(self._check(loop, options["check"]))
-        self._say(banner(address, os.environ.get("EDGEFLEET_FIRST_PASSWORD", "")))
+        fresh = not has_model(client)
+        self._say(banner(address, os.environ.get("EDGEFLEET_FIRST_PASSWORD", ""), fresh))
         try:
-            if not client.get(f"/models/{MODEL}/versions"):
+            if fresh:
                 walk(loop)
                 self._say("All six devices run their variant. Next: open a device and press Re-optimize.")
         except Exception as problem:  # the pages show what went wrong, so the demo goes on
@@ -60,17 +61,35 @@ def walk(loop: Loop) -> None:
     loop.release_and_roll_out()
 
 
-def banner(address: str, password: str) -> str:
+def has_model(client: Client) -> bool:
+    """Whether an earlier start got as far as the upload."""
+    try:
+        return bool(client.get(f"/models/{MODEL}/versions"))
+    except ApiError as problem:
+        if problem.status == 404:
+            return False
+        raise
+
+
+def banner(address: str, password: str, fresh: bool) -> str:
+    """What to look at: on fresh data what is about to happen, later what is there."""
     if password:
         login = f"Log in as  {ADMIN}  with the password  {password}  (shown this once; change it under Account)"
     else:
         login = f"Log in as  {ADMIN}  (password lost? .venv/bin/python manage.py changepassword {ADMIN})"
+    if fresh:
+        look = f"""Look first at  {address}/jobs      the model is being optimized for each device class,
+    then at        {address}/rollouts  how it reaches six simulated devices,
+    then at        {address}/devices   and press Re-optimize on one of them."""
+    else:
+        look = f"""The data of the last start are still here; nothing is uploaded or optimized anew.
+    Look first at  {address}/devices   the simulated devices come back with what they ran; press Re-optimize on one,
+    then at        {address}/models    what was uploaded and made of it,
+    then at        {address}/rollouts  how it reached the devices."""
     return f"""
     Edgefleet is running at  {address}
     {login}
 
-    Look first at  {address}/jobs      the model is being optimized for each device class,
-    then at        {address}/rollouts  how it reaches six simulated devices,
-    then at        {address}/devices   and press Re-optimize on one of them.
+    {look}
     Ctrl-C ends everything; the data stay. `make demo-reset` clears them.
 """
