@@ -354,7 +354,7 @@ class SampleFleet:
                 6,
                 "device.config",
                 "info",
-                f"Settings of {device.name}: telemetry_interval = 5.0",
+                f"Settings of {device.name}: telemetry every 5 s",
                 "",
                 {"device": device},
             ),

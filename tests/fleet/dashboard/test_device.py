@@ -302,6 +302,7 @@ def test_a_pending_device_is_accepted_or_rejected(operating, device):
 
 
 def test_retiring_needs_the_name_and_happens_once(managing, device):
+    assert "In step" in managing.get(f"/devices/{device.pk}").text
     answer = managing.post(f"/devices/{device.pk}/retire", {"confirm": "yes"}, follow=True)
     assert "type its name to confirm" in answer.text
     device.refresh_from_db()
@@ -309,5 +310,6 @@ def test_retiring_needs_the_name_and_happens_once(managing, device):
     answer = managing.post(f"/devices/{device.pk}/retire", {"confirm": device.name}, follow=True)
     assert "its login no longer works" in answer.text
     assert "Retired" in answer.text
+    assert "In step" not in answer.text
     answer = managing.post(f"/devices/{device.pk}/retire", {"confirm": device.name}, follow=True)
     assert "was already retired" in answer.text
