@@ -129,13 +129,24 @@ class VersionOut(Schema):
     created_at: datetime
 
 
+class WeightsIn(Schema):
+    """Of the objective: latency against its limit, size against the original's, memory that is missing."""
+
+    latency: float | None = None
+    size: float | None = None
+    shortage: float | None = None
+
+
 class OptimizeIn(Schema):
     device_class: DeviceClassName
     goal: Literal["balanced", "realtime", "accuracy"] = "balanced"
+    budget: Literal["brief", "quick", "full"] = "quick"
     compression: float | None = None
     bits: int | None = None
     pruning: float | None = None
     max_success_loss: float | None = None
+    max_latency_ms: float | None = None
+    weights: WeightsIn | None = None
 
 
 class TrialOut(Schema):

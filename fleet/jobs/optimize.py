@@ -44,13 +44,15 @@ def run(job: Job, heartbeat: "Heartbeat") -> dict:
 
 
 def _request(job: Job) -> "Request":
-    from fleet.optimizer.contract import Constraints, Request
+    from fleet.optimizer.contract import BUDGETS, Constraints, Request
+    from fleet.optimizer.objective import Weights
     from fleet.optimizer.recipe import recipe_for
 
     version, params = job.version, job.params
     device_class = DeviceClass(job.device_class)
     given = {name: params[name] for name in ("compression", "bits", "pruning") if name in params}
     loss = params.get("max_success_loss")
+    latency = params.get("max_latency_ms")
     return Request(
         source=str(store.path(version.digest)),
         format=version.format,
@@ -60,7 +62,11 @@ def _request(job: Job) -> "Request":
         card=msgspec.json.encode(version.card) if version.card else None,
         evaluation=str(store.path(version.evaluation_digest)) if version.evaluation_digest else None,
         evaluator=EVALUATORS[version.evaluator] if version.evaluator else None,
-        constraints=Constraints() if loss is None else Constraints(max_loss_points=loss),
+        budget=BUDGETS[params.get("budget", "brief")],
+        constraints=Constraints(
+            max_loss_points=Constraints().max_loss_points if loss is None else loss, max_latency_ms=latency or 0.0
+        ),
+        weights=Weights(**params["weights"]) if params.get("weights") else None,
     )
 
 

@@ -1,5 +1,6 @@
 """Start, cancel and repeat long work."""
 
+from dataclasses import asdict
 from datetime import timedelta
 
 from django.db import transaction
@@ -23,16 +24,40 @@ def _dispatch(job: Job) -> None:
 
 @transaction.atomic
 def start_optimization(
-    version, device_class, by, goal="balanced", compression=None, bits=None, pruning=None, max_success_loss=None
+    version,
+    device_class,
+    by,
+    goal="balanced",
+    budget="quick",
+    compression=None,
+    bits=None,
+    pruning=None,
+    max_success_loss=None,
+    max_latency_ms=None,
+    weights=None,
 ) -> Job:
-    """Queue the making of a variant for one class. Settings that are None follow the class and the goal."""
+    """Queue the making of a variant for one class. Settings that are None follow the class and the goal.
+
+    weights: of the objective, by name (latency, size, shortage); those that are missing or None are 1, 1 and 10.
+    """
+    from fleet.optimizer.contract import BUDGETS
     from fleet.optimizer.errors import RecipeError
+    from fleet.optimizer.objective import DEFAULT
     from fleet.optimizer.recipe import recipe_for
 
     if device_class not in list(DeviceClass):
         raise Refused(f"There is no device class {device_class}.")
     if goal not in GOALS:
         raise Refused(f"The goal is one of {', '.join(GOALS)}, not {goal}.")
+    if budget not in BUDGETS:
+        raise Refused(f"The budget is one of {', '.join(BUDGETS)}, not {budget}.")
+    if max_latency_ms is not None and not 0 < max_latency_ms <= 60_000:
+        raise Refused(f"The latency limit is more than 0 and at most 60,000 ms, not {max_latency_ms}.")
+    weighed = {name: value for name, value in (weights or {}).items() if value is not None}
+    if weighed:
+        weighed = {**asdict(DEFAULT), **weighed}
+        if not all(0 <= value <= 1000 for value in weighed.values()) or not weighed["latency"] + weighed["size"]:
+            raise Refused("A weight is 0 to 1,000, and latency and size cannot both weigh nothing.")
     if max_success_loss is not None and not 0 <= max_success_loss <= 100:
         raise Refused(f"The success loss limit is 0 to 100 points, not {max_success_loss}.")
     given = {"compression": compression, "bits": bits, "pruning": pruning}
@@ -43,7 +68,8 @@ def start_optimization(
     words = device_class.replace("_", " ")
     if version.jobs.filter(kind="optimize", device_class=device_class, state__in=Job.OPEN).exists():
         raise Refused(f"{version} is already being optimized for {words}; wait for that job or cancel it.")
-    params = {"goal": goal, "max_success_loss": max_success_loss} | {k: v for k, v in given.items() if v is not None}
+    limits = {"max_success_loss": max_success_loss, "max_latency_ms": max_latency_ms, "weights": weighed or None}
+    params = {"goal": goal, "budget": budget, **limits} | {k: v for k, v in given.items() if v is not None}
     job = Job.objects.create(
         kind="optimize", version=version, device_class=device_class, params=params, created_by=by, step="In the queue"
     )

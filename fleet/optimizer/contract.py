@@ -6,6 +6,7 @@ import msgspec
 
 from agent.wire.hardware import DeviceClass
 from fleet.optimizer.intake import Format
+from fleet.optimizer.objective import Weights
 from fleet.optimizer.recipe import Recipe
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -28,9 +29,10 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     thorough: bool = False
 
 
-#: By name. quick: a thousand episodes for each finalist, in minutes. full: enough of them to prove a loss below a
-#: point, longer distillation, more candidates.
+#: By name. brief: to see it work. quick: a thousand episodes for each finalist, in minutes. full: enough of them to
+#: prove a loss below a point, longer distillation, more candidates.
 BUDGETS = {
+    "brief": Budget(),
     "quick": Budget(episodes=1000, screen_episodes=200),
     "full": Budget(episodes=4000, screen_episodes=400, distillation_steps=600, rounds=40, minutes=40.0, thorough=True),
 }
@@ -56,7 +58,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One search: make the best variant of `source` for `device_class`.
 
     source and evaluation are paths; card the bytes of a policy card; evaluator the installed `module:function`;
-    cache a folder that later searches share, for what the same work has measured before.
+    cache a folder that later searches share, for what the same work has measured before; weights are the objective's,
+    None for those of the goal.
     """
 
     source: str
@@ -69,6 +72,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     evaluator: str | None = None
     budget: Budget = Budget()
     constraints: Constraints = Constraints()
+    weights: Weights | None = None
 
 
 class Trial(msgspec.Struct, kw_only=True):

@@ -209,6 +209,7 @@ class _Search:
             deadline_ms=self._deadline_ms,
             episodes=self._episodes,
             original_bytes=original.bytes,
+            weights=self._request.weights,
         )
         winner = verdict.judge(trials, figures, limits)
         words = f"{self._request.device_class.replace('_', ' ')} devices"

@@ -51,6 +51,7 @@ class Limits:
         deadline_ms: float,
         episodes: bool,
         original_bytes: int,
+        weights: Weights | None = None,
     ) -> "Limits":
         return cls(
             latency_ms=asked.max_latency_ms or deadline_ms,
@@ -60,7 +61,7 @@ class Limits:
             memory=asked.max_memory_bytes or round(MODEL_SHARE * CLASS_MEMORY[device_class]),
             jerk_ratio=asked.max_jerk_ratio,
             goal_size=round((1 - recipe.compression) * original_bytes),
-            weights=WEIGHTS[recipe.goal],
+            weights=weights or WEIGHTS[recipe.goal],
         )
 
 

@@ -105,6 +105,7 @@ def test_a_model_is_uploaded_optimized_and_released(page_of, installation, pt2):
         page.get_by_role("button", name="Optimize").first.click()
         dialog = page.get_by_role("dialog")
         dialog.locator("select[name=device_class]").select_option(device_class)
+        dialog.locator("select[name=budget]").select_option("brief")
         dialog.get_by_role("button", name="Start").click()
         page.wait_for_url(re.compile(r"/jobs/\d+$"))
 
@@ -211,7 +212,7 @@ def test_a_device_is_re_optimized_by_its_own_measurement(page_of, installation):
 
 def test_a_worker_killed_in_the_middle_loses_no_job(installation):
     version = installation.api.get("/versions/1")
-    job = installation.api.post(f"/versions/{version['id']}/optimize", {"device_class": "mobile"})
+    job = installation.api.post(f"/versions/{version['id']}/optimize", {"device_class": "mobile", "budget": "brief"})
     now = lambda: installation.api.get(f"/jobs/{job['id']}")  # noqa: E731  # the job as it is at each look
     installation.wait_for("the worker at work", lambda: now()["state"] == "running" and now()["progress"] > 0, 60)
     installation.kill("optimizer")

@@ -17,6 +17,11 @@ GOALS = {
     "realtime": "realtime: the fastest that still does its job",
     "accuracy": "accuracy: the least lost",
 }
+BUDGETS = {
+    "brief": "brief: 400 paired episodes a finalist, to see it work",
+    "quick": "quick: 1,000 paired episodes, in minutes",
+    "full": "full: 4,000 paired episodes, more candidates, longer distillation",
+}
 BITS = {"": "as the class says", "8": "8", "16": "16", "32": "32"}
 
 
@@ -79,9 +84,16 @@ def _bounded(given, limit: int):
     return given
 
 
+def _weight(label: str, help_text: str) -> forms.FloatField:
+    return forms.FloatField(required=False, min_value=0, max_value=1000, label=label, help_text=help_text)
+
+
 class OptimizeForm(Form):
     device_class = forms.ChoiceField(choices=list(CLASS_LABELS.items()), label="Device class")
     goal = forms.ChoiceField(choices=list(GOALS.items()))
+    budget = forms.ChoiceField(
+        choices=list(BUDGETS.items()), initial="quick", help_text="More episodes prove smaller losses, and take longer."
+    )
     compression = forms.FloatField(
         required=False,
         min_value=0.1,
@@ -93,7 +105,7 @@ class OptimizeForm(Form):
         required=False,
         min_value=0.1,
         max_value=0.5,
-        help_text="Share of channels and heads to cut, 0.1 to 0.5. Empty: as the class says.",
+        help_text="Share of feed-forward channels to cut, 0.1 to 0.5. Empty: as the class says.",
     )
     max_success_loss = forms.FloatField(
         required=False,
@@ -102,6 +114,22 @@ class OptimizeForm(Form):
         label="Success loss limit, points",
         help_text="A candidate that loses more is not chosen. Empty: the usual limit.",
     )
+    max_latency_ms = forms.FloatField(
+        required=False,
+        min_value=0.001,
+        max_value=60_000,
+        label="Latency limit, ms",
+        help_text="Of the 95th percentile. Empty: the card's deadline.",
+    )
+    latency = _weight("Weight of latency (α)", "Latency as a share of its limit. Empty: as the goal says.")
+    size = _weight("Weight of size (β)", "Bytes as a share of the original's.")
+    shortage = _weight("Weight of missing memory (γ)", "Memory beyond what the class has, as a share of that.")
+
+    def settings(self) -> dict[str, Any]:
+        """The cleaned data as `start_optimization` takes it."""
+        given = dict(self.cleaned_data)
+        weights = {name: given.pop(name) for name in ("latency", "size", "shortage")}
+        return {**given, "weights": weights}
 
     def __init__(self, *args: Any, version: ModelVersion, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

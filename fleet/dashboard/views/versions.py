@@ -76,7 +76,7 @@ def optimize(request: HttpRequest, name: str, number: int) -> HttpResponse:
     started: list[Job] = []
 
     def start() -> None:
-        started.append(start_optimization(version, by=request.user, **form.cleaned_data))
+        started.append(start_optimization(version, by=request.user, **form.settings()))
 
     if not saved(form, start):
         context = {"version": version, "optimize_form": form}

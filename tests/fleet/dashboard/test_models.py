@@ -225,6 +225,7 @@ def test_an_unmeasured_figure_is_not_a_zero(viewer, db):
 OPTIMIZE = {
     "device_class": "mobile",
     "goal": "balanced",
+    "budget": "quick",
     "compression": "",
     "bits": "",
     "pruning": "",
@@ -234,10 +235,13 @@ OPTIMIZE = {
 
 def test_an_optimization_starts_and_leads_to_its_job(operating, db):
     make_version()
-    answer = operating.post("/models/arm/1/optimize", {**OPTIMIZE, "bits": "16", "max_success_loss": "3"}, headers=HTMX)
+    asked = {"bits": "16", "max_success_loss": "3", "max_latency_ms": "20", "latency": "4"}
+    answer = operating.post("/models/arm/1/optimize", {**OPTIMIZE, **asked}, headers=HTMX)
     job = Job.objects.get()
     assert answer.headers["HX-Redirect"] == f"/jobs/{job.pk}"
     assert (job.device_class, job.params["bits"], job.params["max_success_loss"]) == ("mobile", 16, 3.0)
+    assert (job.params["budget"], job.params["max_latency_ms"]) == ("quick", 20.0)
+    assert job.params["weights"] == {"latency": 4.0, "size": 1.0, "shortage": 10.0}
     again = operating.post("/models/arm/1/optimize", OPTIMIZE, headers=HTMX)
     assert again.status_code == 422
     assert "already being optimized for mobile" in again.text
@@ -254,6 +258,9 @@ def test_an_optimization_starts_and_leads_to_its_job(operating, db):
         ("pruning", "0.6", "less than or equal to 0.5"),
         ("pruning", "-1", "greater than or equal to 0.1"),
         ("max_success_loss", "101", "less than or equal to 100"),
+        ("budget", "endless", "Select a valid choice."),
+        ("max_latency_ms", "0", "greater than or equal to 0.001"),
+        ("shortage", "-1", "greater than or equal to 0"),
     ],
 )
 def test_a_setting_out_of_range_is_said_beside_its_field(operating, db, field, value, says):
