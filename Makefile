@@ -9,7 +9,7 @@ STEPS ?= 9000
 export PROFILE
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo demo-reset demo-train test lint format clean
+.PHONY: help install install-dev demo demo-reset demo-train test bench lint format clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ demo-train: $(VENV)/.installed ## Train the demo's policy from nothing into var/
 
 test: $(VENV)/.installed-dev ## Every test; the browser journeys where Chromium is present
 	@$(BIN)/python -m pytest
+
+bench: $(VENV)/.installed ## Measure what is claimed beside a baseline: NAME=optimizer
+	@$(BIN)/python -m bench $(NAME)
 
 lint: $(VENV)/.installed-dev ## ruff, mypy, import-linter, djlint, and that no migration is missing
 	$(BIN)/ruff check

@@ -3,15 +3,17 @@
 import asyncio
 import os
 import time
+from contextlib import aclosing
 
 import pytest
 import redis
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import override_settings
 
 from fleet.audit import wake
 from fleet.audit.models import Signal
 from fleet.audit.services import announce
+from fleet.dashboard import live
 
 URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/0")
 
@@ -70,6 +72,28 @@ def test_a_redis_that_is_away_stops_nothing(caplog):
         wake._client.cache_clear()
     assert Signal.objects.count() == 1
     assert "told a little later" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_open_page_hears_through_redis_long_before_it_would_look_again(events, monkeypatch):
+    monkeypatch.setattr(live, "hub", live.Hub())
+    monkeypatch.setattr(wake, "LONGEST", 60.0)
+
+    def tell() -> None:
+        announce("fleet")
+        connection.close()
+
+    async def scene() -> float:
+        async with aclosing(live.stream(frozenset({"fleet"}))) as stream:
+            await anext(stream)  # hello
+            await asyncio.sleep(0.5)  # its first look is over; the next is a minute away
+            begun = time.monotonic()
+            await asyncio.to_thread(tell)
+            said = await asyncio.wait_for(anext(stream), 5)
+            assert "event: changed" in said
+            return time.monotonic() - begun
+
+    assert asyncio.run(scene()) < 2
 
 
 def test_without_a_redis_it_is_a_sleep():
