@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 
 from fleet.accounts.roles import Role
 from fleet.api.routes import api
@@ -200,6 +201,13 @@ def test_names_and_notes_that_cannot_be_stored_are_refused_wherever_they_come_fr
         assert "cannot have control characters; this has U+00" in answer.json()["detail"]
 
 
+def test_notes_of_an_upload_are_looked_at_before_its_file(client, operator, bearer):
+    file = SimpleUploadedFile("model.onnx", b"no model")
+    answer = client.post("/api/models/arm/versions", {"file": file, "notes": "a\0b"}, **bearer(operator))
+    assert answer.status_code == 409
+    assert answer.json()["detail"] == "A version's notes cannot have control characters; this has U+0000."
+
+
 def test_trials_say_what_they_measured_and_which_can_be_released(client, operator, bearer):
     version = make_release().version
     Trial.objects.create(
@@ -211,8 +219,6 @@ def test_trials_say_what_they_measured_and_which_can_be_released(client, operato
 
 def test_an_upload_that_is_no_model_is_refused_and_leaves_nothing(client, operator, bearer):
     import pickle
-
-    from django.core.files.uploadedfile import SimpleUploadedFile
 
     evil = SimpleUploadedFile("model.pt2", pickle.dumps({"a": 1}))
     answer = client.post("/api/models/arm/versions", {"file": evil}, **bearer(operator))
