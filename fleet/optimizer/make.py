@@ -25,7 +25,9 @@ from fleet.optimizer.evaluation import generator
 from fleet.optimizer.inputs import EXPECTED, Feeds, InputSpec, Samples, endless, join, read, split, synthetic
 from fleet.optimizer.intake import Format
 from fleet.optimizer.passes.distil import Distil, distil
+from fleet.optimizer.passes.heads import PruneHeads, prune_heads
 from fleet.optimizer.passes.prune import Prune, prune
+from fleet.optimizer.recipe import ProgramPass
 from fleet.optimizer.workbench import BATCH, ModelFacts, Workbench
 
 if TYPE_CHECKING:
@@ -34,7 +36,11 @@ if TYPE_CHECKING:
     from fleet.optimizer.graph import Program
 
 #: A technique's config and the function that carries it out on a workbench.
-TECHNIQUES: dict[type[msgspec.Struct], Callable[..., None]] = {Prune: prune, Distil: distil}
+TECHNIQUES: dict[type[msgspec.Struct], Callable[..., None]] = {
+    Prune: prune,
+    PruneHeads: prune_heads,
+    Distil: distil,
+}
 
 #: Samples that trials compare on, when the upload has no evaluation set of its own.
 SAMPLES = 64
@@ -46,7 +52,7 @@ class Variation(msgspec.Struct, frozen=True, kw_only=True):
     """One model to make: what is done to the program (nothing: the original), and the folder for its model.onnx."""
 
     out: str
-    passes: tuple[Prune | Distil, ...] = ()
+    passes: tuple[ProgramPass, ...] = ()
 
 
 class MakeRequest(msgspec.Struct, frozen=True, kw_only=True):

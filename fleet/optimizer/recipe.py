@@ -10,6 +10,7 @@ from fleet.optimizer.errors import RecipeError
 from fleet.optimizer.intake import Format
 from fleet.optimizer.passes.distil import Distil
 from fleet.optimizer.passes.factor import Factor
+from fleet.optimizer.passes.heads import PruneHeads
 from fleet.optimizer.passes.prune import Prune
 from fleet.optimizer.passes.quantize import Quantize
 from fleet.optimizer.passes.static import StaticQuantize
@@ -19,7 +20,7 @@ Goal = Literal["balanced", "realtime", "accuracy"]
 Bits = Literal[8, 16, 32]
 
 #: Techniques that need the program (a `.pt2`), in the order in which they run; then those that change an ONNX file.
-ProgramPass = Prune | Distil
+ProgramPass = Prune | PruneHeads | Distil
 FilePass = Store | Quantize | StaticQuantize | Factor
 
 
@@ -27,7 +28,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """Where a search begins.
 
     compression: the share of the original's bytes that should be gone; a goal, not a gate. bits: the width of stored
-    weights. pruning: the share of feed-forward channels that is cut.
+    weights. pruning: the share of feed-forward channels and of attention heads that is cut.
     """
 
     compression: Annotated[float, msgspec.Meta(ge=0.1, le=0.9)]
@@ -48,6 +49,8 @@ BENDS: dict[Goal, tuple[Bits, float]] = {"realtime": (8, 0.4), "accuracy": (16, 
 #: policy: it loses 0.1 to 1.2 ± 0.4 points by the refit alone (2,000 paired episodes), 0.6 (95 % interval 0.1 to 1.1)
 #: once it is distilled (4,000). It is the same for every class, so that one class's work serves the next.
 DEEP = 0.75
+#: The share of heads that goes with it, as far as the outputs allow.
+DEEP_HEADS = 0.5
 #: The deepest cut, of a thorough search: 0.3 ± 0.4 points lost after 300 steps a block and 60 of the whole (2,000).
 DEEPEST, WHOLE_STEPS = 0.875, 120
 
@@ -129,15 +132,20 @@ def candidates(
     if facts.format == "pt2":
         stored: tuple[FilePass, ...] = () if recipe.bits == 32 else (Store(bits=recipe.bits),)
         suffix = _stored(recipe)
-        deep = (Prune(share=DEEP), Distil(steps=distillation_steps))
+        heads = PruneHeads(share=recipe.pruning)
+        deep = (Prune(share=DEEP), PruneHeads(share=DEEP_HEADS), Distil(steps=distillation_steps))
         found += [
-            Candidate(f"{_percent(recipe.pruning)} cut{suffix}", (Prune(share=recipe.pruning),), stored),
+            Candidate(f"{_percent(recipe.pruning)} cut{suffix}", (Prune(share=recipe.pruning), heads), stored),
             Candidate(f"{_percent(DEEP)} cut, distilled{suffix}", deep, stored),
         ]
         if recipe.bits == 8:
             found.append(Candidate(f"{_percent(DEEP)} cut, distilled, int8", deep, (Quantize(), Store(bits=16))))
         if thorough:
-            deepest = (Prune(share=DEEPEST), Distil(steps=2 * distillation_steps, whole_steps=WHOLE_STEPS))
+            deepest = (
+                Prune(share=DEEPEST),
+                PruneHeads(share=DEEP_HEADS),
+                Distil(steps=2 * distillation_steps, whole_steps=WHOLE_STEPS),
+            )
             found.append(Candidate(f"{_percent(DEEPEST)} cut, distilled{suffix}", deepest, stored))
     return found
 

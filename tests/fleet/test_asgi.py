@@ -5,7 +5,7 @@ import asyncio
 from fleet.asgi import BodyLimit
 
 
-def call(limit: int, headers: list, bodies: list[bytes]) -> tuple[list, list]:
+def call(limit: int, headers: list, bodies: list[bytes], path: str = "/") -> tuple[list, list]:
     """What the client is sent, and what the application behind the limit received."""
     sent, seen = [], []
     messages = [{"type": "http.request", "body": body, "more_body": True} for body in bodies]
@@ -23,7 +23,7 @@ def call(limit: int, headers: list, bodies: list[bytes]) -> tuple[list, list]:
     async def send(message):
         sent.append(message)
 
-    asyncio.run(BodyLimit(application, limit)({"type": "http", "headers": headers}, receive, send))
+    asyncio.run(BodyLimit(application, limit)({"type": "http", "path": path, "headers": headers}, receive, send))
     return sent, seen
 
 
@@ -32,6 +32,11 @@ def test_a_declared_length_beyond_the_limit_is_refused_unread():
     assert sent[0]["status"] == 413
     assert b"10 bytes" in sent[1]["body"]
     assert seen == []
+
+
+def test_an_address_with_a_nul_is_no_page():
+    sent, seen = call(10, [], [], "/devices/d-1\0")
+    assert (sent[0]["status"], seen) == (404, [])
 
 
 def test_a_length_that_is_no_number_is_refused():

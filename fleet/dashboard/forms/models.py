@@ -105,7 +105,7 @@ class OptimizeForm(Form):
         required=False,
         min_value=0.1,
         max_value=0.5,
-        help_text="Share of feed-forward channels to cut, 0.1 to 0.5. Empty: as the class says.",
+        help_text="Share of channels and heads to cut, 0.1 to 0.5. Empty: as the class says.",
     )
     max_success_loss = forms.FloatField(
         required=False,

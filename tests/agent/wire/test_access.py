@@ -5,7 +5,7 @@ import pytest
 from agent.wire.access import Identity, client_id_ok, may
 
 DEVICE, OTHER = Identity("d-1", "device"), "d-2"
-ENROLL, SERVER = Identity("enroll-tk1", "enroll"), Identity("server", "server")
+ENROLL, SERVER = Identity("enroll-tk1", "enroll"), Identity("server-inbox", "server")
 GONE = Identity("d-1", "device", active=False)
 
 CASES = [

@@ -4,6 +4,7 @@ import pytest
 from agent.wire.hardware import DeviceClass
 from fleet.optimizer.errors import RecipeError
 from fleet.optimizer.passes.distil import Distil
+from fleet.optimizer.passes.heads import PruneHeads
 from fleet.optimizer.passes.prune import Prune
 from fleet.optimizer.passes.store import Store
 from fleet.optimizer.recipe import Facts, candidates, recipe_for, why_not
@@ -58,7 +59,7 @@ def test_the_original_comes_first_and_names_are_told_apart():
 
 def test_the_recipe_decides_what_is_tried():
     embedded = candidates(recipe_for(DeviceClass.EMBEDDED), PROGRAM)
-    assert any(each.program == (Prune(share=0.5),) and each.file == (Store(bits=8),) for each in embedded)
+    assert any(each.program == (Prune(share=0.5), PruneHeads(share=0.5)) and each.file == (Store(bits=8),) for each in embedded)
     assert any(isinstance(step, Distil) for each in embedded for step in each.program)
     edge = candidates(recipe_for(DeviceClass.EDGE_SERVER), PROGRAM)
     assert {step.bits for each in edge for step in each.file if isinstance(step, Store)} == {16}
