@@ -148,7 +148,9 @@ def release(request, version_id: int, body: ReleaseIn):
         if unknown := sorted(set(body.variants) - set(known)):
             raise Refused(f"There is no variant {', '.join(map(str, unknown))}.")
         chosen = list(known.values())
-    return Status(201, release_out(services.create_release(found, chosen, request.user, body.notes)))
+    return Status(
+        201, release_out(services.create_release(found, chosen, request.user, body.notes, confirmed=body.confirmed))
+    )
 
 
 @router.get("/releases/{release_id}", response=ReleaseOut)

@@ -189,7 +189,8 @@ class ReleaseIn(Schema):
     variants: list[Number] | None = Field(
         None, max_length=16, description="variant ids, at most one per class; the winners when absent"
     )
-    notes: str = Field("", max_length=512)
+    notes: str = Field("", max_length=512, description="needed where a variant has not won: why it is released")
+    confirmed: bool = Field(False, description="needed for a version without evaluation set and evaluator")
 
 
 class ReleaseOut(Schema):

@@ -142,9 +142,19 @@ def proposed(version: ModelVersion) -> dict[str, Variant]:
     return {variant.device_class: variant for variant in winners}
 
 
+def unproven(version: ModelVersion) -> bool:
+    """Whether all that is known of its variants is how they answer made-up inputs."""
+    return not version.evaluation_digest and not version.evaluator
+
+
 @transaction.atomic
-def create_release(version: ModelVersion, variants: Iterable[Variant], by, notes="") -> Release:
-    """One variant for each class that the release serves. A variant both slower and less faithful is refused."""
+def create_release(
+    version: ModelVersion, variants: Iterable[Variant], by, notes="", *, confirmed: bool = False
+) -> Release:
+    """One variant for each class that the release serves. A variant both slower and less faithful is refused.
+
+    One that has not won needs notes, which say why; `confirmed`: a person answers for a version that is `unproven`.
+    """
     chosen = list(variants)
     notes = text.notes(notes, "A release's notes", 512)
     if not chosen:
@@ -157,12 +167,20 @@ def create_release(version: ModelVersion, variants: Iterable[Variant], by, notes
             raise Refused(f"{variant} belongs to another version.")
         if variant.trial.verdict not in ("won", "passed"):
             raise Refused(f"{variant} did not pass its gates: {variant.trial.reason}")
+    if unproven(version) and not confirmed:
+        raise Refused(
+            "Nothing has shown that these variants do their job: the version has neither an evaluation set nor an "
+            "evaluator. Confirm that they are released all the same."
+        )
+    won = set(version.trials.filter(verdict="won").values_list("device_class", flat=True))
+    for variant in chosen:
+        if variant.trial.verdict != "won" and variant.device_class in won and not notes:
+            raise Refused(f"{variant.trial.name} is not the winner of its class: say in the notes why it is released.")
     ModelVersion.objects.select_for_update().get(pk=version.pk)
     number = (version.releases.aggregate(n=Max("number"))["n"] or 0) + 1
     release = Release.objects.create(version=version, number=number, notes=notes, created_by=by)
     release.variants.set(chosen)
-    record(
-        "release.created", f"{release} for {', '.join(sorted(classes)).replace('_', ' ')}", actor=by, version=version
-    )
+    words = f"{release} for {', '.join(sorted(classes)).replace('_', ' ')}"
+    record("release.created", words, detail=notes, actor=by, version=version)
     announce(f"version:{version.pk}")
     return release

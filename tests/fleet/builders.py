@@ -8,10 +8,16 @@ from fleet.catalog.models import Model, ModelVersion, Release, Trial, Variant
 CLASSES = ("embedded", "mobile", "edge_server")
 
 
-def make_version(name: str = "arm", number: int = 1) -> ModelVersion:
+def make_version(name: str = "arm", number: int = 1, evaluation: str = "cd" * 32) -> ModelVersion:
     model, _ = Model.objects.get_or_create(name=name)
     return ModelVersion.objects.create(
-        model=model, number=number, format="onnx", file_name="arm.onnx", digest="ab" * 32, size=5_000_000
+        model=model,
+        number=number,
+        format="onnx",
+        file_name="arm.onnx",
+        digest="ab" * 32,
+        size=5_000_000,
+        evaluation_digest=evaluation,
     )
 
 

@@ -7,7 +7,7 @@ from django.conf import settings
 
 from agent.inference import policy_card
 from fleet.catalog.models import ModelVersion, Variant
-from fleet.catalog.services import MAX_EVALUATION, evaluators
+from fleet.catalog.services import MAX_EVALUATION, evaluators, unproven
 from fleet.dashboard.figures import file_size
 from fleet.dashboard.forms.widgets import Form, dress
 from fleet.dashboard.words import CLASS_LABELS
@@ -153,7 +153,9 @@ def _defaults() -> str:
 class ReleaseForm(Form):
     """One choice for each class that has a variant which passed; the winner is chosen beforehand."""
 
-    notes = forms.CharField(required=False, max_length=512)
+    notes = forms.CharField(
+        required=False, max_length=512, help_text="Where one is chosen that has not won, they say why."
+    )
 
     def __init__(self, *args: Any, version: ModelVersion, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -172,7 +174,13 @@ class ReleaseForm(Form):
                 label=label.capitalize(),
                 initial=str(winners[name].pk) if name in winners else "",
             )
-        self.order_fields([*CLASS_LABELS, "notes"])
+        if unproven(version):
+            self.fields["confirmed"] = forms.BooleanField(
+                label="Release without proof",
+                help_text="Neither an evaluation set nor an evaluator came with this version: it is known how its "
+                "variants answer made-up inputs, not whether they still do their job.",
+            )
+        self.order_fields([*CLASS_LABELS, "notes", "confirmed"])
         dress(self)
 
     @property

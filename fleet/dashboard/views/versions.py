@@ -92,7 +92,9 @@ def release(request: HttpRequest, name: str, number: int) -> HttpResponse:
     made: list[Release] = []
 
     def create() -> None:
-        made.append(create_release(version, form.chosen, request.user, form.cleaned_data["notes"]))
+        given = form.cleaned_data
+        confirmed = given.get("confirmed", False)
+        made.append(create_release(version, form.chosen, request.user, given["notes"], confirmed=confirmed))
 
     if not saved(form, create):
         context = {"version": version, "release_form": form}

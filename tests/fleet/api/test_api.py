@@ -11,7 +11,7 @@ from fleet.catalog.models import Trial
 from fleet.devices.models import Device
 from fleet.jobs.services import start_optimization
 from tests.conftest import make_device
-from tests.fleet.builders import make_release, make_version
+from tests.fleet.builders import make_release, make_variant, make_version
 
 pytestmark = pytest.mark.django_db
 
@@ -92,6 +92,17 @@ def test_a_device_is_renamed_configured_and_what_is_wrong_is_said(client, operat
         answer = client.patch(f"/api/devices/{device.pk}", json.dumps(wrong), "application/json", **headers)
         assert answer.status_code == 409, wrong
         assert answer.json()["detail"].endswith(".")
+
+
+def test_a_release_that_nothing_has_proven_has_to_be_confirmed(client, operator, bearer):
+    headers = bearer(operator)
+    version = make_version(evaluation="")
+    make_variant(version, "embedded")
+    address = f"/api/versions/{version.pk}/releases"
+    refused = client.post(address, b"{}", "application/json", **headers)
+    assert refused.status_code == 409
+    assert "neither an evaluation set nor an evaluator" in refused.json()["detail"]
+    assert client.post(address, b'{"confirmed": true}', "application/json", **headers).status_code == 201
 
 
 def test_a_release_is_made_and_rolled_out(client, operator, bearer):

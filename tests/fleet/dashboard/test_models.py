@@ -309,6 +309,27 @@ def test_a_release_of_nothing_is_refused(operating, db, given, says):
     assert not Release.objects.exists()
 
 
+def test_one_that_has_not_won_is_released_only_with_a_reason_which_is_kept(operating, db):
+    version = make_version()
+    make_variant(version, "mobile")
+    other = make_variant(version, "mobile", "int8", "passed")
+    answer = operating.post("/models/arm/1/release", {"mobile": other.pk}, headers=HTMX)
+    assert answer.status_code == 422
+    assert "int8 is not the winner of its class: say in the notes why" in answer.text
+    operating.post("/models/arm/1/release", {"mobile": other.pk, "notes": "the line stops at 9 ms"}, headers=HTMX)
+    assert Release.objects.get().notes == "the line stops at 9 ms"
+    assert "the line stops at 9 ms" in operating.get("/events").text
+
+
+def test_without_an_evaluation_a_person_has_to_answer_for_the_release(operating, db):
+    variant = make_variant(make_version(evaluation=""), "mobile")
+    assert "not whether they still do their job" in operating.get("/models/arm/1").text
+    assert operating.post("/models/arm/1/release", {"mobile": variant.pk}, headers=HTMX).status_code == 422
+    assert not Release.objects.exists()
+    operating.post("/models/arm/1/release", {"mobile": variant.pk, "confirmed": "on"}, headers=HTMX)
+    assert list(Release.objects.get().variants.all()) == [variant]
+
+
 def test_another_versions_variant_cannot_be_released_here(operating, db):
     make_variant(make_version("arm"), "mobile")
     stranger = make_variant(make_version("other"), "mobile")

@@ -59,7 +59,8 @@ def test_the_original_comes_first_and_names_are_told_apart():
 
 def test_the_recipe_decides_what_is_tried():
     embedded = candidates(recipe_for(DeviceClass.EMBEDDED), PROGRAM)
-    assert any(each.program == (Prune(share=0.5), PruneHeads(share=0.5)) and each.file == (Store(bits=8),) for each in embedded)
+    cut = (Prune(share=0.5), PruneHeads(share=0.5))
+    assert any(each.program == cut and each.file == (Store(bits=8),) for each in embedded)
     assert any(isinstance(step, Distil) for each in embedded for step in each.program)
     edge = candidates(recipe_for(DeviceClass.EDGE_SERVER), PROGRAM)
     assert {step.bits for each in edge for step in each.file if isinstance(step, Store)} == {16}
