@@ -49,6 +49,14 @@ class Table(Protocol):
 class DatabaseAwayError(Exception):
     """A query could not be answered; the text says why."""
 
+    @property
+    def at_start(self) -> str:
+        """The sentence for the person who starts a broker."""
+        return (
+            f"The identities of devices could not be read ({self}). "
+            f"Is the database there, and are its migrations applied (manage.py migrate)?"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:

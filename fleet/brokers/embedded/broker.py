@@ -246,10 +246,7 @@ class EmbeddedBroker:
                 await broker.guard.close(FAREWELL)
                 await asyncio.wait([asyncio.create_task(broker.shutdown())], timeout=FAREWELL)
         except DatabaseAwayError as problem:
-            raise BrokerError(
-                f"The identities of devices could not be read ({problem}). "
-                f"Is the database there, and are its migrations applied (manage.py migrate)?"
-            ) from problem
+            raise BrokerError(problem.at_start) from problem
         finally:
             if follower is not None:
                 follower.close()

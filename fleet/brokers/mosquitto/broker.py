@@ -65,10 +65,7 @@ class MosquittoBroker:
             for task in done:
                 task.result()
         except DatabaseAwayError as problem:
-            raise BrokerError(
-                f"The identities of devices could not be read ({problem}). "
-                f"Is the database there, and are its migrations applied (manage.py migrate)?"
-            ) from problem
+            raise BrokerError(problem.at_start) from problem
         finally:
             self._follower.close()
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from fleet.optimizer.errors import PassError
-from fleet.optimizer.passes.prune import MAX_ERROR, RIDGE
+from fleet.optimizer.passes.prune import MAX_ERROR, RIDGE, grams
 
 if TYPE_CHECKING:
     import torch
@@ -37,12 +37,12 @@ def prune_heads(config: PruneHeads, bench: "Workbench") -> None:
     found = [each for each in attention.attentions(program.module) if each.heads > 1]
     if not found:
         return _nothing(bench, "the program has no attention with several heads that could be cut")
-    grams = _grams(config, bench, program, found)
+    moments = grams(bench, program, {each.joined: each.name for each in found}, config.samples, "looking at heads")
     cut = 0
     for number, each in enumerate(found):
         bench.report(0.5 + 0.5 * number / len(found), f"cutting heads of {each.name}")
         before = each.heads
-        error = _cut(program, each, grams[each.name], max(1, before - round(config.share * before)))
+        error = _cut(program, each, moments[each.name], max(1, before - round(config.share * before)))
         cut += before - each.heads
         bench.facts.notes.append(f"{each.name}: {each.heads} of {before} heads stay, relative error {error:.4f}")
     if not cut:
@@ -56,26 +56,6 @@ def _nothing(bench: "Workbench", why: str) -> None:
     if not bench.facts.blocks:
         raise PassError(why)
     bench.facts.notes.append(why)
-
-
-def _grams(
-    config: PruneHeads, bench: "Workbench", program: "Program", found: list["Attention"]
-) -> dict[str, "torch.Tensor"]:
-    """By attention: the mean of x xᵀ over what its last linear reads, with a 1 appended, float64."""
-    import torch
-
-    from fleet.optimizer import graph
-
-    names = {each.joined: each.name for each in found}
-    sums: dict[str, torch.Tensor] = {}
-
-    def seen(node: "torch.fx.Node", value: "torch.Tensor", samples: int) -> None:
-        rows = torch.cat([value, torch.ones_like(value[:, :1])], 1).double()
-        sums[names[node]] = sums[names[node]].addmm_(rows.T, rows) if names[node] in sums else rows.T @ rows
-
-    report = bench.within(0.0, 0.5, "looking at heads")
-    graph.watch(program, bench.batches(), config.samples, names, seen, report)
-    return {name: total / total[-1, -1] for name, total in sums.items()}
 
 
 def _cut(program: "Program", attention: "Attention", gram: "torch.Tensor", least: int) -> float:

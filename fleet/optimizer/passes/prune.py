@@ -52,7 +52,8 @@ def prune(config: Prune, bench: "Workbench") -> None:
         raise PassError("the program has no feed-forward block (linear, activation, linear) that could be cut")
     key = ("grams", config.samples)
     if key not in bench.shared:
-        bench.shared[key] = _grams(config, bench)
+        names = {block.hidden: block.name for block in graph.blocks(bench.teacher.module)}
+        bench.shared[key] = grams(bench, bench.teacher, names, config.samples, "looking at activations")
     for number, block in enumerate(found):
         bench.report(0.5 + 0.5 * number / len(found), f"cutting {block.name}")
         before = block.channels(program.module)
@@ -60,23 +61,25 @@ def prune(config: Prune, bench: "Workbench") -> None:
         bench.facts.blocks.append({"name": block.name, "channels": before, "kept": kept, "error": round(error, 6)})
 
 
-def _grams(config: Prune, bench: "Workbench") -> dict[str, "torch.Tensor"]:
-    """By block: the mean of x xᵀ over what its second linear reads, with a 1 appended, float64 [n + 1, n + 1]."""
+def grams(
+    bench: "Workbench", program: "Program", names: "dict[torch.fx.Node, str]", samples: int, text: str
+) -> dict[str, "torch.Tensor"]:
+    """By name: the mean of x xᵀ over what these nodes give, with a 1 appended, float64 [n + 1, n + 1].
+
+    The column of ones stands for the bias of who reads them, which takes over the mean of what is cut.
+    """
     import torch
 
     from fleet.optimizer import graph
 
-    names = {block.hidden: block.name for block in graph.blocks(bench.teacher.module)}
     sums: dict[str, torch.Tensor] = {}
 
-    def seen(node: "torch.fx.Node", value: "torch.Tensor", samples: int) -> None:
-        # The column of ones stands for the bias, which takes over the mean of what is cut.
+    def seen(node: "torch.fx.Node", value: "torch.Tensor", count: int) -> None:
         rows = torch.cat([value, torch.ones_like(value[:, :1])], 1).double()
         name = names[node]
         sums[name] = sums[name].addmm_(rows.T, rows) if name in sums else rows.T @ rows
 
-    report = bench.within(0.0, 0.5, "looking at activations")
-    graph.watch(bench.teacher, bench.batches(), config.samples, names, seen, report)
+    graph.watch(program, bench.batches(), samples, names, seen, bench.within(0.0, 0.5, text))
     # Its last entry has counted the rows.
     return {name: total / total[-1, -1] for name, total in sums.items()}
 
