@@ -18,9 +18,9 @@ GOALS = {
     "accuracy": "accuracy: the least lost",
 }
 BUDGETS = {
-    "brief": "brief: 400 paired episodes a finalist, to see it work",
-    "quick": "quick: 1,000 paired episodes, in minutes",
-    "full": "full: 4,000 paired episodes, more candidates, longer distillation",
+    "brief": "brief: 400 episodes",
+    "quick": "quick: 1,000 episodes",
+    "full": "full: 4,000 episodes",
 }
 BITS = {"": "as the class says", "8": "8", "16": "16", "32": "32"}
 
@@ -92,7 +92,9 @@ class OptimizeForm(Form):
     device_class = forms.ChoiceField(choices=list(CLASS_LABELS.items()), label="Device class")
     goal = forms.ChoiceField(choices=list(GOALS.items()))
     budget = forms.ChoiceField(
-        choices=list(BUDGETS.items()), initial="quick", help_text="More episodes prove smaller losses, and take longer."
+        choices=list(BUDGETS.items()),
+        initial="quick",
+        help_text="For each finalist. Full also tries more and distils longer, and takes half an hour.",
     )
     compression = forms.FloatField(
         required=False,
