@@ -14,7 +14,7 @@ Verdict = Literal["won", "passed", "lost", "failed"]
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
-    """How much work a search may do; `thorough` tries more candidates.
+    """How much work a search may do; `thorough` tries more candidates, and holds them to the interval of their loss.
 
     episodes: paired closed-loop episodes of a finalist, screen_episodes of them first, for hopeless ones to end early.
     distillation_steps: training steps of each cut block. rounds: interleaved rounds of the benchmark.

@@ -210,6 +210,7 @@ class _Search:
             episodes=self._episodes,
             original_bytes=original.bytes,
             weights=self._request.weights,
+            thorough=self._request.budget.thorough,
         )
         winner = verdict.judge(trials, figures, limits)
         words = f"{self._request.device_class.replace('_', ' ')} devices"

@@ -12,6 +12,8 @@ from fleet.optimizer.recipe import Goal, Recipe
 #: Memory of the devices that a class is for; a model may take half of it, the rest is the device's own.
 CLASS_MEMORY = {DeviceClass.EMBEDDED: 4 * GIB, DeviceClass.MOBILE: 8 * GIB, DeviceClass.EDGE_SERVER: 16 * GIB}
 MODEL_SHARE = 0.5
+#: Points that a thorough search has to prove a variant not to lose: an edge server has no need to give anything up.
+CLASS_LOSS_HIGH = {DeviceClass.EMBEDDED: 2.0, DeviceClass.MOBILE: 2.0, DeviceClass.EDGE_SERVER: 0.5}
 DEADLINE_MS = 100.0
 #: Characters of a reason that is put together from others.
 MAX_REASON = 1000
@@ -38,6 +40,8 @@ class Limits:
     size: int
     memory: int
     jerk_ratio: float = 2.0
+    #: Of the loss's interval, the upper end; None where there are too few episodes to hold to it.
+    loss_high: float | None = None
     goal_size: int = 0
     weights: Weights = DEFAULT
 
@@ -52,6 +56,7 @@ class Limits:
         episodes: bool,
         original_bytes: int,
         weights: Weights | None = None,
+        thorough: bool = False,
     ) -> "Limits":
         return cls(
             latency_ms=asked.max_latency_ms or deadline_ms,
@@ -60,6 +65,7 @@ class Limits:
             size=asked.max_bytes,
             memory=asked.max_memory_bytes or round(MODEL_SHARE * CLASS_MEMORY[device_class]),
             jerk_ratio=asked.max_jerk_ratio,
+            loss_high=min(CLASS_LOSS_HIGH[device_class], asked.max_loss_points) if thorough else None,
             goal_size=round((1 - recipe.compression) * original_bytes),
             weights=weights or WEIGHTS[recipe.goal],
         )
@@ -89,6 +95,13 @@ def refusal(mine: Figures, limits: Limits, *, original: bool = False) -> str:
         return f"Its outputs have a mean cosine similarity of {mine.cosine:.4f}; at least {limits.cosine:g} is needed."
     if not original and mine.loss_points is not None and mine.loss_points > limits.loss_points:
         return f"It lost {loss_words(mine)}; {limits.loss_points:g} points are allowed."
+    if (
+        not original
+        and limits.loss_high is not None
+        and mine.loss_high is not None
+        and mine.loss_high > limits.loss_high
+    ):
+        return f"It lost {loss_words(mine)}; that it loses no more than {limits.loss_high:g} is not proven by that."
     if not original and mine.jerk_ratio is not None and mine.jerk_ratio > limits.jerk_ratio:
         return (
             f"Its actions are {mine.jerk_ratio:.2f} times as jerky as the original's; "

@@ -35,6 +35,26 @@ GOOD = Figures(
 )
 
 
+def test_a_thorough_search_wants_proof_and_an_edge_server_more_of_it():
+    def allowed(device_class: DeviceClass, high: float) -> bool:
+        limits = verdict.Limits.of(
+            Constraints(),
+            device_class,
+            recipe_for(device_class),
+            deadline_ms=100,
+            episodes=True,
+            original_bytes=4_000_000,
+            thorough=True,
+        )
+        return not verdict.refusal(but(loss_points=0.1, loss_low=-0.3, loss_high=high, episodes=4000), limits)
+
+    assert allowed(DeviceClass.EMBEDDED, 1.9)
+    assert not allowed(DeviceClass.EMBEDDED, 2.1)
+    assert allowed(DeviceClass.EDGE_SERVER, 0.4)
+    assert not allowed(DeviceClass.EDGE_SERVER, 0.6)
+    assert not verdict.refusal(but(loss_high=5.0), LIMITS), "a brief search only shows the interval"
+
+
 def but(**changes) -> Figures:
     return msgspec.structs.replace(GOOD, **changes)
 
