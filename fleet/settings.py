@@ -116,7 +116,7 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA temp_store=MEMORY;",
     }
 else:
-    # A connection that is kept was perhaps cut meanwhile: it is looked at before it is used again.
+    # Gateway and workers keep theirs (fleet.asgi does not). It was perhaps cut meanwhile: it is looked at before use.
     DATABASES["default"] |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
