@@ -15,7 +15,10 @@ from bench.rows import Row, table
 from fleet.optimizer.cache import processor
 
 HERE = Path(__file__).parent
-NAMES = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in {"__init__", "__main__", "rows"})
+NAMES = sorted(
+    {path.stem for path in HERE.glob("*.py")} - {"__init__", "__main__", "rows"}
+    | {path.parent.name for path in HERE.glob("*/__init__.py")}
+)
 
 
 def main(arguments: list[str]) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 from agent.inference import policy_card, runtimes
 from agent.inference.policy_card import Codec
 from agent.wire.hardware import DeviceClass
+from bench import peers
 from bench.rows import Row
 from fleet.demo.evaluator import evaluate
 from fleet.demo.policy import ASSETS
@@ -47,7 +48,7 @@ SMALL = "import sys; from pathlib import Path; from fleet.demo.policy import bui
 def run() -> list[Row]:
     folder = Path(tempfile.mkdtemp(prefix="edgefleet-bench-"))
     try:
-        return _tabletop(folder) + _big(folder)
+        return _tabletop(folder) + _big(folder) + peers.run()
     finally:
         shutil.rmtree(folder)
 

@@ -39,6 +39,11 @@ def table(rows: Sequence[Row]) -> str:
         )
         for row in rows
     ]
+    return columns(head, body)
+
+
+def columns(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """Cells below each other, as wide as the widest."""
     widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in (head, *body)]
     return "\n".join(line.rstrip() for line in lines)

@@ -95,9 +95,10 @@ def _installed(name: str) -> Any:
 
 
 def compare(found: Outputs, expected: Outputs, figures: Figures) -> None:
-    """Fill in how far the outputs are from the original's: of each by itself, and sample by sample over all together.
+    """Fill in how far the outputs are from the original's, each by itself, and of all together the worst.
 
-    Cosine similarity is taken per sample. Raises PassError when an output is missing or has another shape.
+    Cosine similarity is taken per sample; of an output of one number, over all samples. Raises PassError when an
+    output is missing or has another shape.
     """
     for mine, theirs in zip(found, expected, strict=True):
         if set(mine) != set(theirs):
@@ -112,11 +113,9 @@ def compare(found: Outputs, expected: Outputs, figures: Figures) -> None:
     names = sorted(found[0])
     for name in names:
         figures.outputs[name] = _compared([each[name] for each in found], [each[name] for each in expected])
-    cosines = [
-        _cosine(_flat([mine[n] for n in names]), _flat([theirs[n] for n in names]))
-        for mine, theirs in zip(found, expected, strict=True)
-    ]
-    figures.cosine, figures.cosine_min = float(np.mean(cosines)), float(np.min(cosines))
+        figures.cosine_min = min(figures.cosine_min, figures.outputs[name].pop("cosine_min"))
+    # A model is as faithful as the least faithful of its outputs.
+    figures.cosine = min(each["cosine"] for each in figures.outputs.values())
     figures.max_error = max(each["max_error"] for each in figures.outputs.values())
     sizes = {name: max(1, sum(each[name].size for each in found)) for name in names}
     figures.mean_error = sum(figures.outputs[n]["mean_error"] * sizes[n] for n in names) / sum(sizes.values())
@@ -128,8 +127,13 @@ def finite(outputs: Outputs) -> bool:
 
 def _compared(mine: Sequence[NDArray[Any]], theirs: Sequence[NDArray[Any]]) -> dict[str, float]:
     gaps = [np.abs(a.astype(np.float64) - b.astype(np.float64)) for a, b in zip(mine, theirs, strict=True)]
+    if theirs[0].size > 1:
+        cosines = [cosine(_flat([a]), _flat([b])) for a, b in zip(mine, theirs, strict=True)]
+    else:  # one number has no direction; all samples' together have
+        cosines = [cosine(_flat(mine), _flat(theirs))]
     told = {
-        "cosine": float(np.mean([_cosine(_flat([a]), _flat([b])) for a, b in zip(mine, theirs, strict=True)])),
+        "cosine": float(np.mean(cosines)),
+        "cosine_min": min(cosines),
         "max_error": max(float(gap.max(initial=0.0)) for gap in gaps),
         "mean_error": sum(float(gap.sum()) for gap in gaps) / max(1, sum(gap.size for gap in gaps)),
     }
@@ -142,7 +146,7 @@ def _flat(arrays: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
     return np.concatenate([array.astype(np.float64).ravel() for array in arrays])
 
 
-def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+def cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(a @ b) / norm if norm else float(not np.abs(a - b).any())
 

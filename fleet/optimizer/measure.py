@@ -37,6 +37,7 @@ FILE_TECHNIQUES: dict[type[msgspec.Struct], Callable[..., tuple["ModelProto", li
     Factor: factor,
     Quantize: quantize,
     StaticQuantize: static_quantize,
+    Store: store,
 }
 #: Golden observations that a device proves itself on.
 GOLDEN = 16
@@ -107,15 +108,14 @@ def _make(request: MeasureRequest, out: Path, samples: Sequence[Feeds]) -> list[
         return notes
     model: ModelProto = onnx.load(request.base)
     for config in request.passes:
-        if isinstance(config, Store):
-            if not store(config, model) and len(request.passes) == 1:
-                raise PassError("the model has no float32 weights that could be stored in fewer bits")
-            continue
         model, more = FILE_TECHNIQUES[type(config)](config, model, Path.cwd(), samples)
         notes += more
     onnx_file.tidy(model)
     onnx.checker.check_model(model)
-    (out / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
+    data = model.SerializeToString(deterministic=True)
+    if data == Path(request.base).read_bytes():
+        raise PassError("the model has no weights that this could change")
+    (out / "model.onnx").write_bytes(data)
     return notes
 
 

@@ -125,7 +125,7 @@ def candidates(
             Candidate("int8 everywhere", file=(Quantize(keep_sensitive=False),)),
         ]
         if thorough or facts.format == "onnx":
-            found.append(Candidate("static int8", file=(StaticQuantize(), Store(bits=16))))
+            found.append(Candidate("static int8", file=(StaticQuantize(), Store(bits=8))))
     if thorough or facts.format == "onnx":
         narrow: tuple[FilePass, ...] = () if recipe.bits == 32 else (Store(bits=recipe.bits),)
         found.append(Candidate(f"low rank{_stored(recipe)}", file=(Factor(), *narrow)))

@@ -6,13 +6,14 @@ times), so a search measures it instead of trusting it. What a policy cannot bea
 too: each group of layers is quantized alone, and those whose outputs suffer most stay in float32.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from fleet.optimizer.errors import PassError
+from fleet.optimizer.passes.sensitivity import Choose, Group, grouped, leave_out
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -22,12 +23,6 @@ if TYPE_CHECKING:
 _KINDS = ("MatMul", "Gemm", "Gather")
 #: Groups of layers that are tried one by one: each costs a model to make, to load and to run.
 MAX_GROUPS = 12
-#: Samples that the outputs are compared on.
-SAMPLES = 12
-
-
-#: Quantizes a model file into another: only these nodes (None: all), without those.
-Run = Callable[[Path, Path, list[str] | None, list[str]], None]
 
 
 class Quantize(msgspec.Struct, frozen=True, tag_field="pass", tag="quantize"):
@@ -48,79 +43,42 @@ def quantize(
     """The quantized model, and notes on what stays in float32. Raises PassError when nothing can be quantized."""
     import onnx
 
-    source = folder / "before.onnx"
+    source, target = folder / "before.onnx", folder / "after.onnx"
     onnx.save(model, source)
-    groups = grouped(model)
+    groups = layers(model, _KINDS)
     if not groups:
         raise PassError("the model has no matrix multiplication with fixed weights that could be quantized")
+
+    def change(path: Path, left: Sequence[str]) -> None:
+        _run(source, path, left)
+
     sensitive: list[str] = []
     if config.keep_sensitive:
-        sensitive = leave_out(config, source, folder, groups, samples, _run)
-    left_out = [node for name in sensitive for node in groups[name].nodes]
-    target = folder / "after.onnx"
-    _run(source, target, None, left_out)
-    notes = [f"left in float32, measured as sensitive: {', '.join(sensitive)}"] if sensitive else []
-    return onnx.load(target), notes
+        sensitive = leave_out(source, folder, groups, samples, change, chooser(config, groups))
+    change(target, [node for name in sensitive for node in groups[name].items])
+    return onnx.load(target), left_notes(sensitive)
 
 
-class Group(msgspec.Struct):
-    """Layers that are decided on together: node names, and the bytes of their weights."""
-
-    nodes: list[str]
-    size: int = 0
+def left_notes(sensitive: Sequence[str]) -> list[str]:
+    return [f"left in float32, measured as sensitive: {', '.join(sensitive)}"] if sensitive else []
 
 
-def grouped(model: "ModelProto", kinds: Sequence[str] = _KINDS) -> dict[str, Group]:
-    """Quantizable nodes by the name of their weight, as far as its first parts say the same, at most MAX_GROUPS."""
+def layers(model: "ModelProto", kinds: Sequence[str]) -> dict[str, Group]:
+    """Nodes with fixed weights that are worth quantizing, in groups of like names."""
     sizes = {tensor.name: len(tensor.raw_data) for tensor in model.graph.initializer if tensor.data_type == 1}
     weights = {
         node.name: next(name for name in node.input if name in sizes and sizes[name] > 1024)
         for node in model.graph.node
         if node.op_type in kinds and any(sizes.get(name, 0) > 1024 for name in node.input)
     }
-    deepest = max((name.count(".") for name in weights.values()), default=0)
-    for depth in range(deepest, -1, -1):
-        groups: dict[str, Group] = {}
-        for node, weight in weights.items():
-            group = groups.setdefault(".".join(weight.split(".")[: depth + 1]), Group([]))
-            group.nodes.append(node)
-            group.size += sizes[weight]
-        if len(groups) <= MAX_GROUPS:
-            return groups
-    # Names that say nothing: neighbours in the graph belong together.
-    names = list(weights)
-    step = -(-len(names) // MAX_GROUPS)
-    return {
-        weights[names[at]]: Group(names[at : at + step], sum(sizes[weights[each]] for each in names[at : at + step]))
-        for at in range(0, len(names), step)
-    }
+    return grouped(weights, sizes, MAX_GROUPS)
 
 
-def leave_out(
-    config: Quantize,
-    source: Path,
-    folder: Path,
-    groups: dict[str, Group],
-    samples: Sequence["Feeds"],
-    run: Run,
-) -> list[str]:
-    """The groups that stay in float32: the worst ones, until the others' errors together are small enough."""
-    from agent.inference import runtimes
-
-    if len(groups) < 2:
-        return []
-    few = samples[:SAMPLES]
-    expected = _outputs(runtimes.load(source), few)
-    errors: dict[str, float] = {}
-    for name, group in groups.items():
-        alone = folder / "alone.onnx"
-        run(source, alone, group.nodes, [])
-        found = _outputs(runtimes.load(alone), few)
-        errors[name] = sum(float(((a - b) ** 2).sum()) for a, b in zip(found, expected, strict=True))
-    return choose_sensitive(config, errors, {name: group.size for name, group in groups.items()})
+def chooser(config: Quantize, groups: Mapping[str, Group]) -> Choose:
+    return lambda errors: choose_sensitive(config, errors, {name: group.size for name, group in groups.items()})
 
 
-def choose_sensitive(config: Quantize, errors: dict[str, float], sizes: dict[str, int]) -> list[str]:
+def choose_sensitive(config: Quantize, errors: Mapping[str, float], sizes: Mapping[str, int]) -> list[str]:
     """Groups by falling error, until what is left of the squared error is the wanted share or enough bytes are kept."""
     total, room = sum(errors.values()), config.max_kept * sum(sizes.values())
     left, chosen = total, []
@@ -134,16 +92,7 @@ def choose_sensitive(config: Quantize, errors: dict[str, float], sizes: dict[str
     return chosen
 
 
-def _outputs(model: object, samples: Sequence["Feeds"]):  # type: ignore[no-untyped-def]  # arrays of any kind
-    import numpy as np
-
-    return [
-        np.concatenate([np.asarray(value, np.float64).ravel() for value in model.run(feeds).values()])  # type: ignore[attr-defined]
-        for feeds in samples
-    ]
-
-
-def _run(source: Path, target: Path, only: list[str] | None, without: list[str]) -> None:
+def _run(source: Path, target: Path, without: Sequence[str]) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantize_dynamic(
@@ -152,7 +101,6 @@ def _run(source: Path, target: Path, only: list[str] | None, without: list[str])
         op_types_to_quantize=list(_KINDS),
         per_channel=True,
         weight_type=QuantType.QInt8,
-        nodes_to_quantize=only,
-        nodes_to_exclude=without,
+        nodes_to_exclude=list(without),
         extra_options={"MatMulConstBOnly": True},
     )

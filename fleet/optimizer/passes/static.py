@@ -6,14 +6,15 @@ was calibrated on noise kept a cosine of 0.9999 on noise and lost every detectio
 real inputs. Quantize and dequantize nodes stay in the file; ONNX Runtime fuses them when it loads.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from fleet.optimizer.errors import PassError
-from fleet.optimizer.passes.quantize import Quantize, grouped, leave_out
+from fleet.optimizer.passes.quantize import Quantize, chooser, layers, left_notes
+from fleet.optimizer.passes.sensitivity import Change, leave_out
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -49,15 +50,16 @@ def _static_quantize(
 ) -> tuple["ModelProto", list[str]]:
     import onnx
 
-    groups = grouped(onnx.load(source), KINDS)
+    groups = layers(onnx.load(source), KINDS)
     if not groups:
         raise PassError("the model has no convolution or matrix multiplication with fixed weights")
-    quantize = _quantizer(source, folder, samples[:CALIBRATION])
-    sensitive = leave_out(Quantize(), source, folder, groups, samples, quantize) if config.keep_sensitive else []
+    change = _quantizer(source, folder, samples[:CALIBRATION])
+    sensitive: list[str] = []
+    if config.keep_sensitive:
+        sensitive = leave_out(source, folder, groups, samples, change, chooser(Quantize(), groups))
     target = folder / "after.onnx"
-    quantize(source, target, None, [node for name in sensitive for node in groups[name].nodes])
-    notes = [f"left in float32, measured as sensitive: {', '.join(sensitive)}"] if sensitive else []
-    return onnx.load(target), notes
+    change(target, [node for name in sensitive for node in groups[name].items])
+    return onnx.load(target), left_notes(sensitive)
 
 
 def _prepared(model: "ModelProto", folder: Path, *, fold: bool) -> Path:
@@ -78,10 +80,8 @@ def _prepared(model: "ModelProto", folder: Path, *, fold: bool) -> Path:
     return source
 
 
-def _quantizer(
-    source: Path, folder: Path, samples: Sequence["Feeds"]
-) -> Callable[[Path, Path, list[str] | None, list[str]], None]:
-    """Takes the ranges once; what it gives quantizes with them, only or without some nodes."""
+def _quantizer(source: Path, folder: Path, samples: Sequence["Feeds"]) -> Change:
+    """Takes the ranges once; what it gives quantizes with them, without some nodes."""
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import create_calibrator
@@ -97,16 +97,16 @@ def _quantizer(
     calibrator.collect_data(_Reader(samples))
     ranges = calibrator.compute_data()
 
-    def quantize(origin: Path, target: Path, only: list[str] | None, without: list[str]) -> None:
+    def quantize(target: Path, without: Sequence[str]) -> None:
         quantizer = QDQQuantizer(
-            onnx.load(origin),
+            onnx.load(source),
             per_channel=True,
             reduce_range=False,
             weight_qType=QuantType.QInt8,
             activation_qType=QuantType.QUInt8,
             tensors_range=ranges,
-            nodes_to_quantize=only or [],
-            nodes_to_exclude=without,
+            nodes_to_quantize=[],
+            nodes_to_exclude=list(without),
             op_types_to_quantize=list(KINDS),
             extra_options={"MatMulConstBOnly": True},
         )

@@ -9,9 +9,9 @@ from agent.inference import runtimes
 from fleet.optimizer import onnx_file
 from fleet.optimizer.errors import PassError
 from fleet.optimizer.inputs import split
-from fleet.optimizer.passes.quantize import Group, Quantize, choose_sensitive, grouped, quantize
+from fleet.optimizer.passes.quantize import Quantize, choose_sensitive, layers, quantize
 from fleet.optimizer.passes.simplify import simplify
-from fleet.optimizer.passes.store import Store, output_axes, store
+from fleet.optimizer.passes.store import Store, narrowed, output_axes, store
 from tests.fleet.optimizer import tiny_world
 
 
@@ -61,7 +61,7 @@ class TestStore:
     @pytest.mark.parametrize(("bits", "smaller", "error"), [(16, 1.7, 1e-3), (8, 2.6, 0.02)])
     def test_the_file_shrinks_and_the_answers_stay(self, tiny_onnx, tmp_path, samples, bits, smaller, error):
         model = onnx.load(tiny_onnx)
-        store(Store(bits=bits), model)
+        model = narrowed(model, bits)
         onnx.checker.check_model(model)
         path = saved(model, tmp_path / "stored.onnx")
         assert tiny_onnx.stat().st_size / path.stat().st_size > smaller
@@ -73,7 +73,7 @@ class TestStore:
         import onnxruntime
 
         model = onnx.load(tiny_onnx)
-        store(Store(bits=8), model)
+        model = narrowed(model, 8)
         options = onnxruntime.SessionOptions()
         options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
         options.log_severity_level = 3
@@ -101,12 +101,36 @@ class TestStore:
         model = helper.make_model(helper.make_graph(nodes, "g", [], [], tensors))
         assert output_axes(model.graph) == {"m": 1, "g": 0, "c": 0, "e": 0}
 
+    def test_a_matrix_that_cannot_bear_int8_is_stored_in_fp16_and_named(self, tmp_path):
+        """Each row of one matrix has a number 1,000 times the others', which then take one of 127 steps or none."""
+        random = np.random.default_rng(0)
+        hard = random.normal(0, 1, (64, 64)).astype(np.float32)
+        hard[0] *= 1000
+        weights = {"easy": random.normal(0, 0.1, (64, 64)).astype(np.float32), "hard": hard}
+        nodes = [helper.make_node("MatMul", ["x", "easy"], ["h"]), helper.make_node("MatMul", ["h", "hard"], ["y"])]
+        values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 64]) for name in ("x", "y")]
+        graph = helper.make_graph(
+            nodes, "g", values[:1], values[1:], [numpy_helper.from_array(w, name) for name, w in weights.items()]
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        # What comes out of the easy one has nothing where the hard one's large numbers are.
+        model.graph.initializer[0].CopyFrom(
+            numpy_helper.from_array(weights["easy"] * (np.arange(64) > 0).astype("f4"), "easy")
+        )
+        samples = [{"x": random.normal(0, 1, (1, 64)).astype(np.float32)} for _ in range(20)]
+        stored, notes = store(Store(bits=8), model, tmp_path, samples)
+        assert notes == ["stored in fp16, measured as sensitive: hard"]
+        assert {t.name for t in stored.graph.initializer} >= {"easy.int8", "hard.fp16"}
+        everywhere, notes = store(Store(bits=8, keep_sensitive=False), model, tmp_path, samples)
+        assert not notes
+        assert {t.name for t in everywhere.graph.initializer} >= {"easy.int8", "hard.int8"}
+
     def test_what_no_float16_can_hold_stays_as_it_is(self):
         tensor = numpy_helper.from_array(np.full(300, 1e6, np.float32), "large")
         model = helper.make_model(
             helper.make_graph([helper.make_node("Add", ["x", "large"], ["y"])], "g", [], [], [tensor])
         )
-        store(Store(bits=16), model)
+        model = narrowed(model, 16)
         assert [each.name for each in model.graph.initializer] == ["large"]
 
 
@@ -136,9 +160,9 @@ class TestQuantize:
         tensors = [numpy_helper.from_array(np.ones((32, 32), np.float32), name) for name in weights]
         nodes = [helper.make_node("MatMul", ["x", name], [f"y{i}"], name=f"n{i}") for i, name in enumerate(weights)]
         model = helper.make_model(helper.make_graph(nodes, "g", [], [], tensors))
-        groups = grouped(model)
+        groups = layers(model, ["MatMul"])
         assert list(groups) == [f"vision.blocks.{i}" for i in range(4)]
-        assert groups["vision.blocks.1"].nodes == ["n4", "n5", "n6", "n7"]
+        assert groups["vision.blocks.1"].items == ["n4", "n5", "n6", "n7"]
         assert groups["vision.blocks.1"].size == 4 * 32 * 32 * 4
 
     def test_the_worst_go_first_until_little_error_is_left(self):
@@ -152,7 +176,6 @@ class TestQuantize:
         model = helper.make_model(helper.make_graph([helper.make_node("MatMul", ["x", "z"], ["y"])], "g", [], []))
         with pytest.raises(PassError, match="no matrix multiplication"):
             quantize(Quantize(), model, tmp_path, [])
-        assert Group([]).size == 0
 
 
 class TestTidy:
