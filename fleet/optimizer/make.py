@@ -27,6 +27,7 @@ from fleet.optimizer.intake import Format
 from fleet.optimizer.passes.distil import Distil, distil
 from fleet.optimizer.passes.heads import PruneHeads, prune_heads
 from fleet.optimizer.passes.prune import Prune, prune
+from fleet.optimizer.passes.sensitivity import HOLD
 from fleet.optimizer.recipe import ProgramPass
 from fleet.optimizer.workbench import BATCH, ModelFacts, Workbench
 
@@ -112,6 +113,7 @@ def _from_program(request: MakeRequest, clean: Path, card: Card | None) -> list[
             batches=lambda: _batches(request, teacher, samples, card),
             report=functools.partial(_within, report.progress, begin, end),
             seed=request.seed,
+            hold=None if request.evaluator and card else HOLD,
             shared=shared,
         )
         made.append(_vary(variation, bench, samples[0], card))

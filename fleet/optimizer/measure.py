@@ -25,6 +25,7 @@ from fleet.optimizer.evaluation import Bools, Figures, Outputs
 from fleet.optimizer.inputs import EXPECTED, Feeds, rows
 from fleet.optimizer.passes.factor import Factor, factor
 from fleet.optimizer.passes.quantize import Quantize, quantize
+from fleet.optimizer.passes.sparsify import Sparsify, sparsify
 from fleet.optimizer.passes.static import StaticQuantize, static_quantize
 from fleet.optimizer.passes.store import Store, store
 from fleet.optimizer.recipe import FilePass
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 FILE_TECHNIQUES: dict[type[msgspec.Struct], Callable[..., tuple["ModelProto", list[str]]]] = {
     Factor: factor,
     Quantize: quantize,
+    Sparsify: sparsify,
     StaticQuantize: static_quantize,
     Store: store,
 }

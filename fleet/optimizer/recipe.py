@@ -1,6 +1,7 @@
 """What is tried for a device class: the recipe's numbers, and the candidates that follow from them. Pure."""
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Literal, cast, get_args
 
 import msgspec
@@ -13,6 +14,7 @@ from fleet.optimizer.passes.factor import Factor
 from fleet.optimizer.passes.heads import PruneHeads
 from fleet.optimizer.passes.prune import Prune
 from fleet.optimizer.passes.quantize import Quantize
+from fleet.optimizer.passes.sparsify import Sparsify
 from fleet.optimizer.passes.static import StaticQuantize
 from fleet.optimizer.passes.store import Store
 
@@ -21,20 +23,29 @@ Bits = Literal[8, 16, 32]
 
 #: Techniques that need the program (a `.pt2`), in the order in which they run; then those that change an ONNX file.
 ProgramPass = Prune | PruneHeads | Distil
-FilePass = Store | Quantize | StaticQuantize | Factor
+FilePass = Store | Quantize | StaticQuantize | Factor | Sparsify
+
+
+class PartRecipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one part of the model gets instead: None follows the recipe, a pruning of 0 cuts nothing there."""
+
+    bits: Bits | None = None
+    pruning: Annotated[float, msgspec.Meta(ge=0, le=0.5)] | None = None
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """Where a search begins.
 
     compression: the share of the original's bytes that should be gone; a goal, not a gate. bits: the width of stored
-    weights. pruning: the share of feed-forward channels and of attention heads that is cut.
+    weights. pruning: the share of feed-forward channels and of attention heads that is cut. parts: other settings for
+    parts of the model that the policy card names.
     """
 
     compression: Annotated[float, msgspec.Meta(ge=0.1, le=0.9)]
     bits: Bits
     pruning: Annotated[float, msgspec.Meta(ge=0.1, le=0.5)]
     goal: Goal = "balanced"
+    parts: dict[str, PartRecipe] = {}
 
 
 DEFAULTS: dict[DeviceClass, Recipe] = {
@@ -62,8 +73,13 @@ def recipe_for(
     compression: float | None = None,
     bits: int | None = None,
     pruning: float | None = None,
+    parts: Mapping[str, Mapping[str, float | None]] | None = None,
+    known: Collection[str] = (),
 ) -> Recipe:
-    """The class's defaults, bent by the goal, then by what was given. Raises RecipeError with the wrong value."""
+    """The class's defaults, bent by the goal, then by what was given. Raises RecipeError with the wrong value.
+
+    parts: settings (bits, pruning) by the name of a part; `known` are the names in the policy card.
+    """
     if goal not in get_args(Goal):
         raise RecipeError(f"the goal is one of {', '.join(get_args(Goal))}, not {goal!r}")
     start = DEFAULTS[device_class]
@@ -80,15 +96,36 @@ def recipe_for(
             raise RecipeError(f"{name} is {value}; it must lie between {low} and {high}")
     if chosen["bits"] not in get_args(Bits):
         raise RecipeError(f"bits is {chosen['bits']}; it must be 8, 16 or 32")
-    return msgspec.convert(chosen, Recipe)
+    return msgspec.convert({**chosen, "parts": _parts(parts or {}, known)}, Recipe)
+
+
+def _parts(given: Mapping[str, Mapping[str, float | None]], known: Collection[str]) -> dict[str, PartRecipe]:
+    found = {}
+    for name, settings in given.items():
+        if name not in known:
+            names = f"it names {', '.join(sorted(known))}" if known else "it names none"
+            raise RecipeError(f"the policy card has no part {name!r}; {names}")
+        pruning, bits = settings.get("pruning"), settings.get("bits")
+        if pruning is not None and (isinstance(pruning, bool) or not 0 <= pruning <= 0.5):
+            raise RecipeError(f"pruning of {name} is {pruning}; it must lie between 0 and 0.5")
+        if bits is not None and bits not in get_args(Bits):
+            raise RecipeError(f"bits of {name} is {bits}; it must be 8, 16 or 32")
+        if pruning is not None or bits is not None:
+            found[name] = msgspec.convert(dict(settings), PartRecipe)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the search knows before it begins; `informed`: there are real inputs or episodes to measure with."""
+    """What the search knows before it begins.
+
+    informed: there are real inputs or episodes to measure with. parts: by the policy card's names, how the names of
+    the weights begin.
+    """
 
     format: Format
     informed: bool
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,45 +150,61 @@ def candidates(
     Without real inputs only halved storage is tried: whatever changes more would be judged on noise, on which a
     detector once scored 0.9999 and then lost every detection on a photo.
     """
+    shares, widths = _apart(recipe, facts)
+    wide = tuple(each for each, bits in widths.items() if bits != 8)
+    half, quarter = Store(bits=16, apart=widths), Store(bits=8, apart=widths)
+    narrow: tuple[FilePass, ...] = {8: (quarter,), 16: (half,), 32: ()}[recipe.bits]
+    suffix = {8: ", int8 storage", 16: ", fp16 storage", 32: ""}[recipe.bits]
+
     found = [ORIGINAL]
     if recipe.bits <= 16:
-        found.append(Candidate("fp16 storage", file=(Store(bits=16),)))
+        found.append(Candidate("fp16 storage", file=(half,)))
     if not facts.informed:
         return found
     if recipe.bits == 8:
         found += [
-            Candidate("int8 storage", file=(Store(bits=8),)),
-            Candidate("int8", file=(Quantize(), Store(bits=16))),
-            Candidate("int8 everywhere", file=(Quantize(keep_sensitive=False),)),
+            Candidate("int8 storage", file=(quarter,)),
+            Candidate("int8", file=(Quantize(apart=wide), half)),
+            Candidate("int8 everywhere", file=(Quantize(keep_sensitive=False, apart=wide),)),
         ]
         if thorough or facts.format == "onnx":
-            found.append(Candidate("static int8", file=(StaticQuantize(), Store(bits=8))))
+            found.append(Candidate("static int8", file=(StaticQuantize(apart=wide), quarter)))
     if thorough or facts.format == "onnx":
-        narrow: tuple[FilePass, ...] = () if recipe.bits == 32 else (Store(bits=recipe.bits),)
-        found.append(Candidate(f"low rank{_stored(recipe)}", file=(Factor(), *narrow)))
+        found.append(Candidate(f"low rank{suffix}", file=(Factor(), *narrow)))
+    if thorough:
+        zeros = Sparsify(share=recipe.pruning, apart=shares)
+        found.append(Candidate(f"{_percent(recipe.pruning)} zeros{suffix}", file=(zeros, *narrow)))
     if facts.format == "pt2":
-        stored: tuple[FilePass, ...] = () if recipe.bits == 32 else (Store(bits=recipe.bits),)
-        suffix = _stored(recipe)
-        heads = PruneHeads(share=recipe.pruning)
-        deep = (Prune(share=DEEP), PruneHeads(share=DEEP_HEADS), Distil(steps=distillation_steps))
+        heads, deep_heads = (PruneHeads(share=share, apart=shares) for share in (recipe.pruning, DEEP_HEADS))
+        deep = (Prune(share=DEEP, apart=shares), deep_heads, Distil(steps=distillation_steps))
+        cut = Prune(share=recipe.pruning, apart=shares)
         found += [
-            Candidate(f"{_percent(recipe.pruning)} cut{suffix}", (Prune(share=recipe.pruning), heads), stored),
-            Candidate(f"{_percent(DEEP)} cut, distilled{suffix}", deep, stored),
+            Candidate(f"{_percent(recipe.pruning)} cut{suffix}", (cut, heads), narrow),
+            Candidate(f"{_percent(DEEP)} cut, distilled{suffix}", deep, narrow),
         ]
         if recipe.bits == 8:
-            found.append(Candidate(f"{_percent(DEEP)} cut, distilled, int8", deep, (Quantize(), Store(bits=16))))
+            found.append(Candidate(f"{_percent(DEEP)} cut, distilled, int8", deep, (Quantize(apart=wide), half)))
         if thorough:
             deepest = (
-                Prune(share=DEEPEST),
-                PruneHeads(share=DEEP_HEADS),
+                Prune(share=DEEPEST, apart=shares),
+                deep_heads,
                 Distil(steps=2 * distillation_steps, whole_steps=WHOLE_STEPS),
             )
-            found.append(Candidate(f"{_percent(DEEPEST)} cut, distilled{suffix}", deepest, stored))
+            found.append(Candidate(f"{_percent(DEEPEST)} cut, distilled{suffix}", deepest, narrow))
     return found
 
 
-def _stored(recipe: Recipe) -> str:
-    return {8: ", int8 storage", 16: ", fp16 storage", 32: ""}[recipe.bits]
+def _apart(recipe: Recipe, facts: Facts) -> tuple[dict[str, float], dict[str, Bits]]:
+    """Shares to cut and bits of the parts with settings of their own, by how the names of their weights begin."""
+    shares: dict[str, float] = {}
+    widths: dict[str, Bits] = {}
+    for name, settings in recipe.parts.items():
+        for beginning in facts.parts[name]:
+            if settings.pruning is not None:
+                shares[beginning] = settings.pruning
+            if settings.bits is not None:
+                widths[beginning] = settings.bits
+    return shares, widths
 
 
 def why_not(facts: Facts) -> list[str]:

@@ -63,14 +63,18 @@ class _Search:
         self._begun = time.monotonic()
         self._log: list[str] = []
         self._making_failed: dict[str, str] = {}
-        self._facts = Facts(request.format, informed=bool(request.evaluation or (request.evaluator and request.card)))
+        card = policy_card.read(request.card) if request.card else None
+        self._facts = Facts(
+            request.format,
+            informed=bool(request.evaluation or (request.evaluator and card)),
+            parts=card.parts if card else {},
+        )
         self._candidates = candidates(
             request.recipe, self._facts, request.budget.distillation_steps, thorough=request.budget.thorough
         )
-        self._deadline_ms = verdict.DEADLINE_MS
+        self._deadline_ms = card.deadline_ms if card else verdict.DEADLINE_MS
         self._card: str | None = None
         if request.card:
-            self._deadline_ms = policy_card.read(request.card).deadline_ms
             (work / "card.json").write_bytes(request.card)
             self._card = str(work / "card.json")
         self._lineage = self._trace()
@@ -209,6 +213,7 @@ class _Search:
             deadline_ms=self._deadline_ms,
             episodes=self._episodes,
             original_bytes=original.bytes,
+            out_of_range=original.out_of_range,
             weights=self._request.weights,
             thorough=self._request.budget.thorough,
         )

@@ -20,6 +20,8 @@ MAX_REASON = 1000
 #: Two sessions of one and the same file, timed in turn, differed by up to this much (−2 to 0 % on a quiet machine,
 #: −2 to 3 % on a busy one): less is no difference.
 SAME_SPEED = 0.03
+#: Share of actions by which more may lie beyond the card's limits than of the original's.
+RANGE = 0.02
 #: Least mean cosine similarity. Alone it must say enough; beside episodes it only turns away the hopeless, because it
 #: does not tell what a policy can still do (0.993 lost 37 points once, and nothing another time).
 MIN_COSINE, MIN_COSINE_BESIDE_EPISODES = 0.99, 0.9
@@ -40,6 +42,8 @@ class Limits:
     size: int
     memory: int
     jerk_ratio: float = 2.0
+    #: Share of actions that may lie beyond the card's limits, where they are cut off.
+    out_of_range: float = 1.0
     #: Of the loss's interval, the upper end; None where there are too few episodes to hold to it.
     loss_high: float | None = None
     goal_size: int = 0
@@ -55,6 +59,7 @@ class Limits:
         deadline_ms: float,
         episodes: bool,
         original_bytes: int,
+        out_of_range: float | None = None,
         weights: Weights | None = None,
         thorough: bool = False,
     ) -> "Limits":
@@ -65,6 +70,7 @@ class Limits:
             size=asked.max_bytes,
             memory=asked.max_memory_bytes or round(MODEL_SHARE * CLASS_MEMORY[device_class]),
             jerk_ratio=asked.max_jerk_ratio,
+            out_of_range=1.0 if out_of_range is None else out_of_range + RANGE,
             loss_high=min(CLASS_LOSS_HIGH[device_class], asked.max_loss_points) if thorough else None,
             goal_size=round((1 - recipe.compression) * original_bytes),
             weights=weights or WEIGHTS[recipe.goal],
@@ -106,6 +112,11 @@ def refusal(mine: Figures, limits: Limits, *, original: bool = False) -> str:
         return (
             f"Its actions are {mine.jerk_ratio:.2f} times as jerky as the original's; "
             f"{limits.jerk_ratio:g} times are allowed."
+        )
+    if not original and mine.out_of_range is not None and mine.out_of_range > limits.out_of_range:
+        return (
+            f"{100 * mine.out_of_range:.1f} % of its actions lie beyond the card's limits; "
+            f"{100 * limits.out_of_range:.1f} % are allowed."
         )
     if not original and slower(mine) and less_faithful(mine):
         return (
@@ -161,7 +172,7 @@ def judge(trials: Sequence[Trial], figures: Sequence[Figures | None], limits: Li
         trial.score = None if trial.reason else score(measured, original, limits)
         if trial.reason:
             trial.artifact = None
-    place = best([trial.score for trial in trials])
+    place = best([None if "sparsify" in trial.recipe else trial.score for trial in trials])
     winner = None if place is None else trials[place]
     if winner is None or winner.score is None:
         return None
@@ -169,7 +180,9 @@ def judge(trials: Sequence[Trial], figures: Sequence[Figures | None], limits: Li
     for trial, measured in zip(trials, figures, strict=True):
         if measured is None or trial.score is None:
             continue
-        if trial is not winner:
+        if "sparsify" in trial.recipe:
+            trial.reason = why_only_sent(measured, original, limits)
+        elif trial is not winner:
             trial.reason = why_passed(measured, original, limits, trial.score, winner.name, winner.score)
         elif measured is original:
             others = " ".join(f"{each.name}: {each.reason}" for each in trials[1:])
@@ -189,6 +202,15 @@ def why_passed(mine: Figures, original: Figures, limits: Limits, score: float, w
     """The sentence of one that may be released and did not win."""
     lesser = f"It passed, but {winner} has the lesser objective ({least:.3f} against {score:.3f})"
     return f"{lesser}." if mine is original else f"{lesser}: {_beside(mine, original, limits)}"
+
+
+def why_only_sent(mine: Figures, original: Figures, limits: Limits) -> str:
+    """The sentence of one with zeros in its weights, which never wins by itself."""
+    return (
+        f"It passed, and is smaller to send only: compressed it has {mine.compressed_bytes:,} bytes of "
+        f"{mine.bytes:,}, and zeros save neither storage nor memory nor time. Release it by hand where sending is "
+        f"dear: {_beside(mine, original, limits)}"
+    )
 
 
 def _beside(mine: Figures, original: Figures, limits: Limits) -> str:

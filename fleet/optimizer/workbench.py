@@ -30,7 +30,8 @@ class Workbench:
     """`program` is changed in place; `teacher` is what was uploaded, and stays so.
 
     batches gives endless batches of BATCH samples, the same ones each time it is called. shared is what one technique
-    has found out about the teacher and another variant can use again.
+    has found out about the teacher and another variant can use again. hold: mean cosine similarity to the teacher's
+    outputs from which on nothing more has to be learned; None where episodes decide, which tell more.
     """
 
     program: "Program"
@@ -38,6 +39,7 @@ class Workbench:
     batches: Callable[[], Iterator[Feeds]]
     report: Callable[[float, str], None]
     seed: int = 0
+    hold: float | None = None
     facts: ModelFacts = field(default_factory=ModelFacts)
     shared: dict[Any, Any] = field(default_factory=dict)
 

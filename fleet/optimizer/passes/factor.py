@@ -10,13 +10,14 @@ It needs only the ONNX file, so it also serves uploads whose channels cannot be 
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from fleet.optimizer.errors import PassError
+from fleet.optimizer.passes.activations import watch
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -102,26 +103,14 @@ def _layers(model: "ModelProto") -> list[Layer]:
 
 def _moments(model: "ModelProto", names: Sequence[str], folder: Path, samples: Sequence["Feeds"]) -> dict[str, Doubles]:
     """The mean of xᵀx of each of these values over the samples, [n, n]."""
-    import onnx
-
-    from agent.inference import runtimes
-
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    outputs = {each.name for each in model.graph.output} | {each.name for each in model.graph.input}
-    wanted = sorted(set(names))
-    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in outputs)
-    onnx.save(watched, folder / "watched.onnx")
-    runtime = runtimes.load(folder / "watched.onnx")
     sums: dict[str, Doubles] = {}
-    counts = dict.fromkeys(wanted, 0)
-    for feeds in samples:
-        found: dict[str, Any] = {**feeds, **runtime.run(feeds)}
-        for name in wanted:
-            rows = np.asarray(found[name], np.float64).reshape(-1, found[name].shape[-1])
+    counts: Counter[str] = Counter()
+    for values in watch(model, names, folder, samples):
+        for name, value in values.items():
+            rows = np.asarray(value, np.float64).reshape(-1, value.shape[-1])
             sums[name] = sums[name] + rows.T @ rows if name in sums else rows.T @ rows
             counts[name] += len(rows)
-    return {name: sums[name] / max(1, counts[name]) for name in wanted}
+    return {name: total / max(1, counts[name]) for name, total in sums.items()}
 
 
 def _replace(model: "ModelProto", layer: Layer, left: Doubles, right: Doubles) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from fleet.optimizer.errors import PassError
+from fleet.optimizer.passes import parts
 from fleet.optimizer.passes.prune import MAX_ERROR, RIDGE, grams
 
 if TYPE_CHECKING:
@@ -23,10 +24,14 @@ if TYPE_CHECKING:
 
 
 class PruneHeads(msgspec.Struct, frozen=True, tag_field="pass", tag="prune_heads"):
-    """Cut up to `share` of each attention's heads, as many as the error allows, judged on `samples` samples."""
+    """Cut up to `share` of each attention's heads, as many as the error allows, judged on `samples` samples.
+
+    apart has other shares by the beginning of an attention's name (`parts`); 0 leaves it whole.
+    """
 
     share: Annotated[float, msgspec.Meta(gt=0, lt=1)]
     samples: Annotated[int, msgspec.Meta(ge=1)] = 1024
+    apart: dict[str, float] = {}
 
 
 def prune_heads(config: PruneHeads, bench: "Workbench") -> None:
@@ -34,7 +39,9 @@ def prune_heads(config: PruneHeads, bench: "Workbench") -> None:
     from fleet.optimizer import attention
 
     program = bench.program
-    found = [each for each in attention.attentions(program.module) if each.heads > 1]
+    every = attention.attentions(program.module)
+    shares = {each.name: parts.of(each.name, config.apart, config.share) for each in every}
+    found = [each for each in every if each.heads > 1 and shares[each.name]]
     if not found:
         return _nothing(bench, "the program has no attention with several heads that could be cut")
     moments = grams(bench, program, {each.joined: each.name for each in found}, config.samples, "looking at heads")
@@ -42,7 +49,7 @@ def prune_heads(config: PruneHeads, bench: "Workbench") -> None:
     for number, each in enumerate(found):
         bench.report(0.5 + 0.5 * number / len(found), f"cutting heads of {each.name}")
         before = each.heads
-        error = _cut(program, each, moments[each.name], max(1, before - round(config.share * before)))
+        error = _cut(program, each, moments[each.name], max(1, before - round(shares[each.name] * before)))
         cut += before - each.heads
         bench.facts.notes.append(f"{each.name}: {each.heads} of {before} heads stay, relative error {error:.4f}")
     if not cut:

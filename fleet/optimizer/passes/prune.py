@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from fleet.optimizer.errors import PassError
+from fleet.optimizer.passes import parts
 
 if TYPE_CHECKING:
     import torch
@@ -36,10 +37,14 @@ RETREATS = (1.0, 0.5, 0.25)
 
 
 class Prune(msgspec.Struct, frozen=True, tag_field="pass", tag="prune"):
-    """Cut `share` of each block's hidden channels, judged on `samples` samples."""
+    """Cut `share` of each block's hidden channels, judged on `samples` samples.
+
+    apart has other shares by the beginning of a block's name (`parts`); 0 leaves it whole.
+    """
 
     share: Annotated[float, msgspec.Meta(gt=0, lt=1)]
     samples: Annotated[int, msgspec.Meta(ge=1)] = 1024
+    apart: dict[str, float] = {}
 
 
 def prune(config: Prune, bench: "Workbench") -> None:
@@ -47,7 +52,8 @@ def prune(config: Prune, bench: "Workbench") -> None:
     from fleet.optimizer import graph
 
     program = bench.program
-    found = [block for block in graph.blocks(program.module) if block.channels(program.module) >= MIN_CHANNELS]
+    shares = {block: parts.of(block.name, config.apart, config.share) for block in graph.blocks(program.module)}
+    found = [block for block in shares if shares[block] and block.channels(program.module) >= MIN_CHANNELS]
     if not found:
         raise PassError("the program has no feed-forward block (linear, activation, linear) that could be cut")
     key = ("grams", config.samples)
@@ -57,7 +63,7 @@ def prune(config: Prune, bench: "Workbench") -> None:
     for number, block in enumerate(found):
         bench.report(0.5 + 0.5 * number / len(found), f"cutting {block.name}")
         before = block.channels(program.module)
-        kept, error = _cut(program, block, bench.shared[key][block.name], config.share)
+        kept, error = _cut(program, block, bench.shared[key][block.name], shares[block])
         bench.facts.blocks.append({"name": block.name, "channels": before, "kept": kept, "error": round(error, 6)})
 
 

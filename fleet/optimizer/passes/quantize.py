@@ -30,11 +30,13 @@ class Quantize(msgspec.Struct, frozen=True, tag_field="pass", tag="quantize"):
 
     keep_error: the share of the summed squared error that the layers which are quantized may still have.
     max_kept: the share of the weights' bytes that may stay in float32 for it.
+    apart: beginnings of names of weights that are left alone (`parts`).
     """
 
     keep_sensitive: bool = True
     keep_error: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.25
     max_kept: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.25
+    apart: tuple[str, ...] = ()
 
 
 def quantize(
@@ -45,12 +47,14 @@ def quantize(
 
     source, target = folder / "before.onnx", folder / "after.onnx"
     onnx.save(model, source)
-    groups = layers(model, _KINDS)
+    groups = layers(model, _KINDS, config.apart)
     if not groups:
         raise PassError("the model has no matrix multiplication with fixed weights that could be quantized")
 
+    apart = nodes_of(model, config.apart)
+
     def change(path: Path, left: Sequence[str]) -> None:
-        _run(source, path, left)
+        _run(source, path, [*apart, *left])
 
     sensitive: list[str] = []
     if config.keep_sensitive:
@@ -63,15 +67,20 @@ def left_notes(sensitive: Sequence[str]) -> list[str]:
     return [f"left in float32, measured as sensitive: {', '.join(sensitive)}"] if sensitive else []
 
 
-def layers(model: "ModelProto", kinds: Sequence[str]) -> dict[str, Group]:
-    """Nodes with fixed weights that are worth quantizing, in groups of like names."""
+def layers(model: "ModelProto", kinds: Sequence[str], apart: tuple[str, ...] = ()) -> dict[str, Group]:
+    """Nodes with fixed weights that are worth quantizing and not `apart`, in groups of like names."""
     sizes = {tensor.name: len(tensor.raw_data) for tensor in model.graph.initializer if tensor.data_type == 1}
     weights = {
         node.name: next(name for name in node.input if name in sizes and sizes[name] > 1024)
         for node in model.graph.node
         if node.op_type in kinds and any(sizes.get(name, 0) > 1024 for name in node.input)
     }
-    return grouped(weights, sizes, MAX_GROUPS)
+    return grouped({node: name for node, name in weights.items() if not name.startswith(apart)}, sizes, MAX_GROUPS)
+
+
+def nodes_of(model: "ModelProto", beginnings: tuple[str, ...]) -> list[str]:
+    """The nodes that read something whose name begins so."""
+    return [node.name for node in model.graph.node if any(name.startswith(beginnings) for name in node.input)]
 
 
 def chooser(config: Quantize, groups: Mapping[str, Group]) -> Choose:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fleet.optimizer.errors import PassError
-from fleet.optimizer.passes.quantize import Quantize, chooser, layers, left_notes
+from fleet.optimizer.passes.quantize import Quantize, chooser, layers, left_notes, nodes_of
 from fleet.optimizer.passes.sensitivity import Change, leave_out
 
 if TYPE_CHECKING:
@@ -29,9 +29,13 @@ PER_CHANNEL_OPSET = 13
 
 
 class StaticQuantize(msgspec.Struct, frozen=True, tag_field="pass", tag="static_quantize"):
-    """Quantize weights and activations; with `keep_sensitive`, leave out the layers that cause most of the error."""
+    """Quantize weights and activations; with `keep_sensitive`, leave out the layers that cause most of the error.
+
+    apart: beginnings of names of weights that are left alone (`parts`).
+    """
 
     keep_sensitive: bool = True
+    apart: tuple[str, ...] = ()
 
 
 def static_quantize(
@@ -50,10 +54,11 @@ def _static_quantize(
 ) -> tuple["ModelProto", list[str]]:
     import onnx
 
-    groups = layers(onnx.load(source), KINDS)
+    prepared = onnx.load(source)
+    groups = layers(prepared, KINDS, config.apart)
     if not groups:
         raise PassError("the model has no convolution or matrix multiplication with fixed weights")
-    change = _quantizer(source, folder, samples[:CALIBRATION])
+    change = _quantizer(source, folder, samples[:CALIBRATION], nodes_of(prepared, config.apart))
     sensitive: list[str] = []
     if config.keep_sensitive:
         sensitive = leave_out(source, folder, groups, samples, change, chooser(Quantize(), groups))
@@ -80,8 +85,8 @@ def _prepared(model: "ModelProto", folder: Path, *, fold: bool) -> Path:
     return source
 
 
-def _quantizer(source: Path, folder: Path, samples: Sequence["Feeds"]) -> Change:
-    """Takes the ranges once; what it gives quantizes with them, without some nodes."""
+def _quantizer(source: Path, folder: Path, samples: Sequence["Feeds"], apart: Sequence[str]) -> Change:
+    """Takes the ranges once; what it gives quantizes with them, always without `apart`."""
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import create_calibrator
@@ -106,7 +111,7 @@ def _quantizer(source: Path, folder: Path, samples: Sequence["Feeds"]) -> Change
             activation_qType=QuantType.QUInt8,
             tensors_range=ranges,
             nodes_to_quantize=[],
-            nodes_to_exclude=list(without),
+            nodes_to_exclude=[*apart, *without],
             op_types_to_quantize=list(KINDS),
             extra_options={"MatMulConstBOnly": True},
         )

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from fleet.optimizer.onnx_file import graphs
+from fleet.optimizer.passes import parts
 from fleet.optimizer.passes.sensitivity import grouped, leave_out
 
 if TYPE_CHECKING:
@@ -39,11 +40,16 @@ MAX_GROUPS = 48
 class Store(msgspec.Struct, frozen=True, tag_field="pass", tag="store"):
     """Store weights in `bits` bits; of 8, what is no matrix is stored in 16.
 
-    With `keep_sensitive`, so is a matrix that cannot bear 8, as far as the outputs need it.
+    With `keep_sensitive`, so is a matrix that cannot bear 8, as far as the outputs need it. apart has other bits by the
+    beginning of a weight's name (`parts`); 32 leaves it as it is.
     """
 
     bits: Literal[8, 16]
     keep_sensitive: bool = True
+    apart: dict[str, Literal[8, 16, 32]] = {}
+
+    def bits_of(self, name: str) -> int:
+        return parts.of(name, self.apart, self.bits)
 
 
 def store(
@@ -52,8 +58,6 @@ def store(
     """The model with narrow weights, those in the graphs within it too, and notes on what int8 would have hurt."""
     import onnx
 
-    if config.bits == 16 or not config.keep_sensitive:
-        return narrowed(model, config.bits), []
     source = folder / "before.onnx"
     onnx.save(model, source)
     weights = {
@@ -61,52 +65,53 @@ def store(
         for graph in graphs(model.graph)
         for axes in [output_axes(graph)]
         for tensor in graph.initializer
-        if _narrow(tensor, axes)
+        if config.bits_of(tensor.name) == 8 and _is_matrix(tensor, axes)
     }
-    if not weights:
-        return narrowed(model, 8), []
+    if not weights or not config.keep_sensitive:
+        return narrowed(model, config), []
     groups = grouped({name: name for name in weights}, weights, MAX_GROUPS)
 
     def change(path: Path, left: Sequence[str]) -> None:
-        onnx.save(narrowed(model, 8, left), path)
+        onnx.save(narrowed(model, config, left), path)
 
     sensitive = leave_out(source, folder, groups, samples, change)
     wide = [weight for name in sensitive for weight in groups[name].items]
     notes = [f"stored in fp16, measured as sensitive: {', '.join(sensitive)}"] if sensitive else []
-    return narrowed(model, 8, wide), notes
+    return narrowed(model, config, wide), notes
 
 
-def narrowed(model: "ModelProto", bits: int, wide: Sequence[str] = ()) -> "ModelProto":
-    """A copy with its weights in `bits` bits, of 8 those in `wide` in 16."""
+def narrowed(model: "ModelProto", config: Store, wide: Sequence[str] = ()) -> "ModelProto":
+    """A copy with narrow weights, those in `wide` at least in 16 bits."""
     import onnx
 
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     for graph in graphs(copy.graph):
-        axes = output_axes(graph) if bits == 8 else {}
-        _narrow_graph(graph, {name: axis for name, axis in axes.items() if name not in wide})
+        _narrow_graph(graph, config, wide)
     return copy
 
 
-def _narrow(tensor: "TensorProto", axes: Mapping[str, int]) -> bool:
-    """Whether it is a matrix that int8 pays for."""
+def _is_matrix(tensor: "TensorProto", axes: Mapping[str, int]) -> bool:
+    """Whether it has channels, and enough numbers for int8 to pay."""
     return tensor.data_type == 1 and tensor.name in axes and math.prod(tensor.dims) >= MIN_INT8_ELEMENTS
 
 
-def _narrow_graph(graph: "GraphProto", axes: Mapping[str, int]) -> None:
-    """Narrow the weights of this graph in place: matrices with an axis to int8, others to fp16."""
+def _narrow_graph(graph: "GraphProto", config: Store, wide: Sequence[str]) -> None:
+    """Narrow the weights of this graph in place: matrices to int8 where it is asked for, others to fp16."""
     from onnx import numpy_helper
 
+    axes = output_axes(graph)
     widening: list[NodeProto] = []
     scales: list[TensorProto] = []
     scaling = {name for node in graph.node if "QuantizeLinear" in node.op_type for name in node.input[1:]}
     for tensor in graph.initializer:
-        if tensor.name in scaling:
-            continue  # small numbers that everything is multiplied by
+        bits = config.bits_of(tensor.name)
+        if bits == 32 or tensor.name in scaling:
+            continue  # scaling: small numbers that everything is multiplied by
         weight = numpy_helper.to_array(tensor)
         if weight.dtype != np.float32 or weight.size < MIN_ELEMENTS or not np.isfinite(weight).all():
             continue
-        if _narrow(tensor, axes):
+        if bits == 8 and tensor.name not in wide and _is_matrix(tensor, axes):
             widening += _as_int8(tensor, weight, axes[tensor.name], scales)
         elif np.abs(weight).max() < FP16_MOST:
             widening.append(_as_fp16(tensor, weight))

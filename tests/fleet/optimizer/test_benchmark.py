@@ -8,7 +8,7 @@ from onnx import helper, numpy_helper
 from fleet.optimizer import benchmark
 from fleet.optimizer.evaluation import Figures
 from fleet.optimizer.inputs import split
-from fleet.optimizer.passes.store import narrowed
+from fleet.optimizer.passes.store import Store, narrowed
 from tests.fleet.optimizer import tiny_world
 
 
@@ -62,7 +62,7 @@ def test_what_is_already_small_compresses_little(tiny_onnx, tmp_path):
     assert figures.bytes == tiny_onnx.stat().st_size
     assert 0.5 * figures.bytes < figures.compressed_bytes < figures.bytes
     model = onnx.load(tiny_onnx)
-    model = narrowed(model, 8)
+    model = narrowed(model, Store(bits=8))
     (tmp_path / "small.onnx").write_bytes(model.SerializeToString())
     small = Figures(bytes=0)
     benchmark.size(small, tmp_path / "small.onnx")

@@ -6,6 +6,9 @@ from fleet.optimizer.errors import RecipeError
 from fleet.optimizer.passes.distil import Distil
 from fleet.optimizer.passes.heads import PruneHeads
 from fleet.optimizer.passes.prune import Prune
+from fleet.optimizer.passes.quantize import Quantize
+from fleet.optimizer.passes.sparsify import Sparsify
+from fleet.optimizer.passes.static import StaticQuantize
 from fleet.optimizer.passes.store import Store
 from fleet.optimizer.recipe import Facts, candidates, recipe_for, why_not
 
@@ -46,6 +49,44 @@ def test_a_goal_bends_the_numbers_and_what_is_given_outweighs_both():
 def test_numbers_out_of_range_are_refused_with_the_range(given, sentence):
     with pytest.raises(RecipeError, match=sentence):
         recipe_for(DeviceClass.MOBILE, **given)
+
+
+@pytest.mark.parametrize(
+    ("parts", "sentence"),
+    [
+        ({"hearing": {"bits": 8}}, "the policy card has no part 'hearing'; it names action, vision"),
+        ({"vision": {"bits": 12}}, "bits of vision is 12; it must be 8, 16 or 32"),
+        ({"action": {"pruning": 0.8}}, r"pruning of action is 0\.8; it must lie between 0 and 0\.5"),
+    ],
+)
+def test_settings_of_a_part_are_checked_too(parts, sentence):
+    with pytest.raises(RecipeError, match=sentence):
+        recipe_for(DeviceClass.EMBEDDED, parts=parts, known=("vision", "action"))
+    with pytest.raises(RecipeError, match="it names none"):
+        recipe_for(DeviceClass.EMBEDDED, parts={"vision": {"bits": 8}})
+
+
+def test_a_part_with_settings_of_its_own_has_them_in_everything_that_is_tried():
+    parts = {"action": {"bits": 16, "pruning": 0}, "vision": {"pruning": 0.25}}
+    recipe = recipe_for(DeviceClass.EMBEDDED, parts=parts, known=("vision", "action"))
+    named = {"vision": ("vision.",), "action": ("grounding.", "action.")}
+    found = candidates(recipe, Facts("pt2", informed=True, parts=named), thorough=True)
+    steps = [step for each in found for step in (*each.program, *each.file)]
+    shares = {"grounding.": 0.0, "action.": 0.0, "vision.": 0.25}
+    assert all(step.apart == shares for step in steps if isinstance(step, Prune | PruneHeads | Sparsify))
+    assert all(step.apart == {"grounding.": 16, "action.": 16} for step in steps if isinstance(step, Store))
+    quantized = [step for step in steps if isinstance(step, Quantize | StaticQuantize)]
+    assert quantized
+    assert all(step.apart == ("grounding.", "action.") for step in quantized)
+
+
+def test_zeros_are_offered_by_a_thorough_search_only():
+    def zeros(*, thorough: bool) -> list[str]:
+        found = candidates(recipe_for(DeviceClass.MOBILE), PROGRAM, thorough=thorough)
+        return [each.name for each in found if any(isinstance(step, Sparsify) for step in each.file)]
+
+    assert zeros(thorough=True) == ["30 % zeros, int8 storage"]
+    assert not zeros(thorough=False)
 
 
 def test_the_original_comes_first_and_names_are_told_apart():

@@ -77,6 +77,24 @@ def test_each_gate_says_the_figure_that_decided(figures, sentence):
     assert sentence in verdict.refusal(figures, LIMITS)
 
 
+def test_actions_beyond_the_limits_are_held_to_the_originals():
+    limits = dataclasses.replace(LIMITS, out_of_range=0.01 + verdict.RANGE)
+    assert not verdict.refusal(but(out_of_range=0.029), limits)
+    refused = verdict.refusal(but(out_of_range=0.05), limits)
+    assert refused == "5.0 % of its actions lie beyond the card's limits; 3.0 % are allowed."
+    assert not verdict.refusal(but(out_of_range=0.5), LIMITS, original=True)
+
+
+def test_zeros_pass_but_never_win_and_say_what_they_are_good_for():
+    tried = trials("original", "zeros")
+    tried[1].recipe = {"sparsify": {"share": 0.5}, "store": {"bits": 8}}
+    winner = verdict.judge(tried, [ORIGINAL, but(compressed_bytes=600_000)], LIMITS)
+    assert winner is tried[0]
+    assert tried[1].verdict == "passed"
+    assert tried[1].score is not None
+    assert "smaller to send only: compressed it has 600,000 bytes of 1,000,000" in tried[1].reason
+
+
 def test_slower_and_less_faithful_is_never_released_whatever_else_it_is():
     slow = but(ratio_p50=1.1, ratio_low=1.05, ratio_high=1.15, loss_points=0.1, bytes=10)
     assert "never released" in verdict.refusal(slow, LIMITS)

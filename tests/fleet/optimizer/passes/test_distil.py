@@ -47,3 +47,14 @@ def test_a_program_for_a_batch_of_one_is_distilled_too(tiny_policy, tmp_path, di
 def test_without_a_cut_there_is_nothing_to_learn(bench):
     with pytest.raises(PassError, match="nothing was cut"):
         distil(Distil(), bench)
+
+
+def test_it_ends_once_the_outputs_hold_where_their_similarity_is_the_gate(bench):
+    prune(Prune(share=0.5, samples=256), bench)
+    bench.hold = 0.5
+    distil(Distil(steps=40, whole_steps=40, samples=256), bench)
+    assert not bench.facts.distilled
+    assert any("the outputs hold" in note for note in bench.facts.notes)
+    bench.hold = 1.1  # what no training reaches
+    distil(Distil(steps=5, whole_steps=5, samples=256), bench)
+    assert [each["name"] for each in bench.facts.distilled] == ["feed.0.weight", "gated.gate.weight", ""]

@@ -61,7 +61,7 @@ class TestStore:
     @pytest.mark.parametrize(("bits", "smaller", "error"), [(16, 1.7, 1e-3), (8, 2.6, 0.02)])
     def test_the_file_shrinks_and_the_answers_stay(self, tiny_onnx, tmp_path, samples, bits, smaller, error):
         model = onnx.load(tiny_onnx)
-        model = narrowed(model, bits)
+        model = narrowed(model, Store(bits=bits))
         onnx.checker.check_model(model)
         path = saved(model, tmp_path / "stored.onnx")
         assert tiny_onnx.stat().st_size / path.stat().st_size > smaller
@@ -73,7 +73,7 @@ class TestStore:
         import onnxruntime
 
         model = onnx.load(tiny_onnx)
-        model = narrowed(model, 8)
+        model = narrowed(model, Store(bits=8))
         options = onnxruntime.SessionOptions()
         options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
         options.log_severity_level = 3
@@ -130,7 +130,7 @@ class TestStore:
         model = helper.make_model(
             helper.make_graph([helper.make_node("Add", ["x", "large"], ["y"])], "g", [], [], [tensor])
         )
-        model = narrowed(model, 16)
+        model = narrowed(model, Store(bits=16))
         assert [each.name for each in model.graph.initializer] == ["large"]
 
 
