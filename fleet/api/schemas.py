@@ -37,6 +37,7 @@ class DeviceOut(Schema):
     cpu_percent: float | None
     memory_used: int | None
     memory_total: int | None
+    storage_free: int | None
     temperature: float | None
     power: float | None
     power_source: str
@@ -206,6 +207,14 @@ class RolloutIn(Schema):
     group: str | None = None
     devices: list[str] | None = Field(None, max_length=10_000)
     deadline_seconds: int = 7 * 24 * 3600
+
+
+class PreviewOut(Schema):
+    device: str
+    device_name: str
+    verdict: Literal["update", "already", "blocked", "no_variant"]
+    reason: str = Field(description="of `blocked`: what does not fit, with the device's figure and the variant's")
+    variant: int | None
 
 
 class RolloutOut(Schema):
