@@ -159,16 +159,26 @@ class TrialOut(Schema):
     score: float | None
     recipe: dict[str, Any]
     figures: dict[str, Any]
+    lineage: dict[str, Any] = Field(
+        description="digests of upload (`input`), card and evaluation set, versions of tools, processor and machine,"
+        " when it was measured, and the job that measured it, with who asked for that and when"
+    )
+    job: int | None = Field(description="the job that judged it last")
     variant: int | None
 
 
 class VariantOut(Schema):
     id: int
+    trial: int
     device_class: str
     name: str
     manifest_digest: str
     bytes: int
     proposed: bool
+    recipe: dict[str, Any]
+    figures: dict[str, Any]
+    lineage: dict[str, Any] = Field(description="its trial's")
+    job: int | None = Field(description="the job that judged it last")
 
 
 class JobOut(Schema):
@@ -199,6 +209,8 @@ class ReleaseOut(Schema):
     version: int
     number: int
     notes: str
+    created_by: str | None
+    created_at: datetime
     variants: list[VariantOut]
 
 

@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -145,7 +146,7 @@ class _Search:
     def _try(self, candidate: Candidate, begin: float) -> tuple[Trial, Figures | None]:
         """Measure one candidate, or find it measured. Without figures, the trial has failed and says why."""
         key = self._trial_key(candidate)
-        trial = Trial(name=candidate.name, key=key, recipe=_recipe(candidate))
+        trial = Trial(name=candidate.name, key=key, recipe=_recipe(candidate), lineage=dict(self._lineage))
         end = begin + (1 - MAKING) / len(self._candidates)
         self._on_progress(begin, f"{candidate.name}")
         found = self._cache.find(key)
@@ -163,6 +164,7 @@ class _Search:
         trial.figures = {
             name: value for name, value in msgspec.to_builtins(result.figures).items() if value is not None
         }
+        trial.lineage |= {"measured_at": result.at, "machine": result.machine}
         trial.artifact = str(found)
         for note in result.notes:
             self._note(f"{candidate.name}: {note}")
@@ -225,6 +227,7 @@ class _Search:
             winner=winner.name if winner else None,
             summary=summary,
             lineage=self._lineage,
+            gates=asdict(limits),
             log=self._log,
         )
 

@@ -9,6 +9,7 @@ from fleet.accounts.roles import Role
 from fleet.api.routes import api
 from fleet.catalog.models import Trial
 from fleet.devices.models import Device, Group
+from fleet.jobs.models import Job
 from fleet.jobs.services import start_optimization
 from fleet.rollouts.models import Rollout
 from tests.conftest import make_device
@@ -254,6 +255,24 @@ def test_trials_say_what_they_measured_and_which_can_be_released(client, operato
     )
     rows = client.get(f"/api/versions/{version.pk}/trials", **bearer(operator)).json()["items"]
     assert {row["name"]: bool(row["variant"]) for row in rows} == {"fp16-1": True, "int8": False}
+
+
+def test_where_a_variant_comes_from_is_told_of_the_trial_the_variant_and_the_release(client, operator, bearer):
+    version = make_version()
+    trial = make_variant(version, "mobile").trial
+    job = Job.objects.create(kind="optimize", version=version, device_class="mobile", created_by=operator)
+    trial.job, trial.lineage = job, {"input": version.digest, "job": job.pk, "asked_by": operator.username}
+    trial.save()
+    address, headers = f"/api/versions/{version.pk}", bearer(operator)
+    told = client.get(f"{address}/trials", **headers).json()["items"][0]
+    assert (told["lineage"], told["job"]) == (trial.lineage, job.pk)
+    variant = client.get(f"{address}/variants", **headers).json()[0]
+    assert (variant["lineage"], variant["job"], variant["trial"]) == (trial.lineage, job.pk, trial.pk)
+    assert (variant["recipe"], variant["figures"]) == (trial.recipe, trial.figures)
+    release = client.post(f"{address}/releases", b'{"notes": "as it won"}', "application/json", **headers).json()
+    assert (release["created_by"], release["notes"]) == (operator.username, "as it won")
+    assert release["created_at"]
+    assert release["variants"] == [variant]
 
 
 def test_an_upload_that_is_no_model_is_refused_and_leaves_nothing(client, operator, bearer):
