@@ -133,7 +133,7 @@ def _task(got: Stored) -> list[Row]:
     if got.get("loss_points") is not None:
         interval = _interval(got.get("loss_low"), got.get("loss_high"), 1)
         paired = say.plural(got.get("episodes") or 0, "paired episode")
-        rows.append(Row("Lost against the original", f"{got['loss_points']:.1f} points", f"{interval}{paired}"))
+        rows.append(Row("Lost against the original", f"{_tenths(got['loss_points'])} points", f"{interval}{paired}"))
     if got.get("right") is not None:
         rows.append(Row("Right answers", str(say.percent(got["right"])), "of the evaluation set"))
     if got.get("jerk") is not None:
@@ -146,7 +146,12 @@ def _task(got: Stored) -> list[Row]:
 
 
 def _interval(low: float | None, high: float | None, times: int) -> str:
-    return "" if low is None or high is None else f"95 % interval {low * times:.1f} to {high * times:.1f}, "
+    return "" if low is None or high is None else f"95 % interval {_tenths(low * times)} to {_tenths(high * times)}, "
+
+
+def _tenths(value: float) -> str:
+    words = f"{abs(value):.1f}"
+    return f"{say.MINUS}{words}" if value < 0 and float(words) else words
 
 
 def where(lineage: Stored) -> str:

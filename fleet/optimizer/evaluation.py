@@ -192,8 +192,12 @@ def succeed(figures: Figures, mine: Bools, original: Bools | None) -> None:
 
 def loss_words(figures: Figures) -> str:
     """A measured loss with its interval, for a sentence; a gain reads as a negative loss."""
-    interval = f"95 % interval {figures.loss_low:.1f} to {figures.loss_high:.1f}"
-    return f"{figures.loss_points:.1f} points of success ({interval}, {figures.episodes} paired episodes)"
+    loss, low, high = (
+        round(value or 0.0, 1) + 0.0  # no minus before a nought
+        for value in (figures.loss_points, figures.loss_low, figures.loss_high)
+    )
+    interval = f"95 % interval {low:.1f} to {high:.1f}"
+    return f"{loss:.1f} points of success ({interval}, {figures.episodes} paired episodes)"
 
 
 def episodes(

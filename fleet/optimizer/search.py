@@ -8,6 +8,7 @@
 The parent imports neither torch nor onnx.
 """
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -241,7 +242,7 @@ class _Search:
             )
         return {
             "input": accepted.digest,
-            "card": key_of({"card": request.card}) if request.card else "",
+            "card": hashlib.sha256(request.card).hexdigest() if request.card else "",
             "evaluation": digest_of(request.evaluation),
             "evaluator": request.evaluator or "",
             "evaluator_source": evaluator_source(request.evaluator) if request.evaluator else "",

@@ -50,6 +50,12 @@ def test_what_was_not_reached_is_not_shown_as_zero():
     assert rows({"finite": False, "cosine": 0.0}, "Answers beside the original's") == {"Answers": "NaN or infinity"}
 
 
+def test_a_gain_is_a_negative_loss_and_nothing_is_not_minus_nothing():
+    gained = {"loss_points": -1.7, "loss_low": -3.8, "loss_high": -0.02, "episodes": 400}
+    told = rows(gained, "At its task")["Lost against the original"]
+    assert told == "−1.7 points 95 % interval −3.8 to 0.0, 400 paired episodes"
+
+
 def test_lineage_says_only_what_was_recorded():
     assert [row.name for row in origin({}, "")] == ["Recipe"]
     assert where({}) == ""
