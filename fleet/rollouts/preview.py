@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from django.db.models import QuerySet
 
-from agent.wire.fit import Need, Room, memory_budget, written
+from agent.wire.fit import Need, Room, memory_budget, misfits, written
 from agent.wire.states import DEPLOYMENT_IN_FLIGHT, DEPLOYMENT_STOPPABLE, Admission
 from fleet.catalog.models import Variant
 from fleet.devices.models import Device
@@ -100,7 +100,13 @@ def _room(device: Device) -> Room:
 
 
 def _offer(variant: Variant | None) -> policy.Offer | None:
-    if variant is None:
-        return None
-    need = Need(int(variant.manifest.get("memory_bytes") or 0), written(variant.bytes))
-    return policy.Offer(variant.manifest_digest, need)
+    return None if variant is None else policy.Offer(variant.manifest_digest, _need(variant))
+
+
+def _need(variant: Variant) -> Need:
+    return Need(int(variant.manifest.get("memory_bytes") or 0), written(variant.bytes))
+
+
+def too_small(device: Device, variant: Variant) -> str:
+    """Why the variant does not fit the device as it is now; empty when it does."""
+    return " ".join(misfits(_need(variant), _room(device)))

@@ -386,6 +386,25 @@ def test_nothing_is_started_where_nothing_fits_and_the_figure_is_said(operator):
     assert not Rollout.objects.exists()
 
 
+def test_what_has_no_room_any_more_when_its_turn_comes_is_left_out(group, operator):
+    first = services.start(make_release(), operator, group=group)
+    device = group.devices.filter(device_class="embedded").first()
+    Deployment.objects.filter(rollout=first, device=device).update(state="installing")
+    second = services.start(make_release(first.release.version), operator, group=group)
+    waiting = second.deployments.get(device=device)
+    assert waiting.state == "queued"
+    Deployment.objects.filter(rollout=first, device=device).update(state="active")
+    Device.objects.filter(pk=device.pk).update(storage_free=34 * MIB)
+    before = desired_of(device)
+
+    tasks.tick()
+
+    waiting.refresh_from_db()
+    assert (waiting.state, waiting.finished_at is None) == ("skipped", False)
+    assert waiting.reason.endswith("34.0 MiB are free on this device.")
+    assert desired_of(device) == before
+
+
 def test_what_is_free_follows_the_newest_sample(operator):
     device = make_device()
     now = timezone.now()
