@@ -1,6 +1,9 @@
 """Where a trial comes from stays true, whoever asks for it again."""
 
+import importlib
+
 import pytest
+from django.apps import apps
 
 from fleet.catalog.models import Trial
 from fleet.jobs import optimize
@@ -59,3 +62,21 @@ def test_a_later_job_that_measures_it_again_has_a_lineage_of_its_own(operator, a
     assert (trial.lineage["job"], trial.lineage["asked_by"]) == (second.pk, admin.username)
     assert trial.lineage["measured_at"] == "2026-11-21T08:30:00+00:00"
     assert trial.figures["p50_ms"] == 2.0
+
+
+def test_trials_from_before_take_over_what_their_job_knew(operator):
+    version = make_version()
+    job = Job.objects.create(
+        kind="optimize",
+        version=version,
+        device_class="mobile",
+        created_by=operator,
+        result={"lineage": {"input": "ab"}},
+    )
+    old = Trial.objects.create(version=version, device_class="mobile", key="k", name="int8", verdict="won", job=job)
+    alone = Trial.objects.create(version=version, device_class="mobile", key="l", name="int8", verdict="won")
+    importlib.import_module("fleet.catalog.migrations.0003_trial_lineage").take_over(apps, None)
+    old.refresh_from_db()
+    alone.refresh_from_db()
+    assert (old.lineage["input"], old.lineage["job"], old.lineage["asked_by"]) == ("ab", job.pk, operator.username)
+    assert alone.lineage == {}
