@@ -12,9 +12,10 @@ from agent.deployment import trust
 from agent.deployment.delivery import Delivery, InterruptedWaitError
 from agent.deployment.download import Downloader, DownloadError
 from agent.deployment.store import Store
-from agent.device.resource_manager import Budget, Need, misfits
+from agent.device.resource_manager import Budget
 from agent.inference import benchmark
 from agent.link.commands import CommandError, Progress
+from agent.wire.fit import Need, misfits, written
 from agent.wire.messages import Benchmark, BenchmarkArgs, BenchmarkResult
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ class BenchmarkCommand:
         folder = self._store.artifact(digest)
         if self._store.installed(digest, manifest):
             return folder
-        reasons = misfits(Need(manifest.memory_bytes, 2 * manifest.size), self._budget())
+        reasons = misfits(Need(manifest.memory_bytes, written(manifest.size)), self._budget())
         if reasons:
             raise DownloadError(" ".join(reasons))
         self._downloader.fetch(manifest, self._stopping, give_up=GIVE_UP_SECONDS)

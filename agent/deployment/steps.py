@@ -11,8 +11,9 @@ from agent.deployment.download import Downloader, DownloadError
 from agent.deployment.records import Attempt
 from agent.deployment.store import Store
 from agent.deployment.transitions import Event
-from agent.device.resource_manager import Budget, Need, misfits
+from agent.device.resource_manager import Budget
 from agent.wire import manifest as wire
+from agent.wire.fit import Need, misfits
 from agent.wire.hardware import DeviceClass
 
 log = logging.getLogger(__name__)

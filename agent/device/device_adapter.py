@@ -118,7 +118,7 @@ class DetectedDevice:
             agent_share=min(1.0, own / busy_seconds) if busy_seconds else 0.0,
             memory_used=self._memory_used(),
             memory_total=self._hardware.memory_bytes,
-            disk_used=disk.used,
+            disk_used=disk.total - disk.free,  # what no update can write to, the reserve of root too
             disk_total=disk.total,
             agent_memory=self._process.memory(),
             power=energy.estimated_watts(self._class, share) if watts is None else watts,
@@ -185,7 +185,7 @@ class DeclaredDevice:
             agent_share=1.0,
             memory_used=memory,
             memory_total=self._hardware.memory_bytes,
-            disk_used=folder_bytes(self._data),
+            disk_used=self._hardware.storage_bytes - self.free_storage(),
             disk_total=self._hardware.storage_bytes,
             agent_memory=memory,
             power=energy.estimated_watts(self._class, share),

@@ -46,12 +46,17 @@ def variant_out(variant: Variant) -> dict:
         "manifest_digest": variant.manifest_digest,
         "bytes": variant.bytes,
         "proposed": variant.trial.verdict == "won",
+        "trial": variant.trial_id,
+        "recipe": variant.trial.recipe,
+        "figures": variant.trial.figures,
+        "lineage": variant.trial.lineage,
+        "job": variant.trial.job_id,
     }
 
 
 def trial_out(trial: Trial, variant: int | None) -> dict:
-    fields = ("id", "name", "device_class", "verdict", "reason", "score", "recipe", "figures")
-    return {"variant": variant, **{name: getattr(trial, name) for name in fields}}
+    fields = ("id", "name", "device_class", "verdict", "reason", "score", "recipe", "figures", "lineage")
+    return {"variant": variant, "job": trial.job_id, **{name: getattr(trial, name) for name in fields}}
 
 
 def release_out(release: Release) -> dict:
@@ -60,6 +65,8 @@ def release_out(release: Release) -> dict:
         "version": release.version_id,
         "number": release.number,
         "notes": release.notes,
+        "created_by": release.created_by.username if release.created_by else None,
+        "created_at": release.created_at,
         "variants": [variant_out(variant) for variant in release.variants.select_related("trial")],
     }
 

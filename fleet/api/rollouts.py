@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from django.db.models import Count
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
-from ninja import Router, Status
+from ninja import Query, Router, Status
 from ninja.pagination import paginate
 
 from agent.wire.states import Deployment as DeploymentState
@@ -13,11 +13,13 @@ from agent.wire.states import Rollout as RolloutState
 from fleet.accounts.roles import Role
 from fleet.api.auth import allow
 from fleet.api.lists import Paged
-from fleet.api.schemas import DeploymentOut, Problem, RolloutIn, RolloutOut
+from fleet.api.schemas import DeploymentOut, PreviewOut, Problem, RolloutIn, RolloutOut
 from fleet.catalog.models import Release
 from fleet.devices.models import Device, Group
-from fleet.rollouts import services, waiting
+from fleet.errors import Refused
+from fleet.rollouts import policy, services, waiting
 from fleet.rollouts.models import RAN_ALREADY, Deployment, Rollout
+from fleet.rollouts.preview import PreviewRow, preview
 
 router = Router(tags=["rollouts"])
 WRONG = {409: Problem}
@@ -81,6 +83,41 @@ def _deployment_out(row: Deployment, now) -> dict:
 def rollouts(request, state: RolloutState | None = None):
     rows = Rollout.objects.all()
     return rows.filter(state=state) if state else rows
+
+
+def _preview_out(row: PreviewRow) -> dict:
+    return {
+        "device": row.device.pk,
+        "device_name": row.device.name,
+        "verdict": row.verdict,
+        "reason": row.reason,
+        "variant": row.variant.pk if row.variant else None,
+    }
+
+
+class _Previewed(Paged):
+    def paginate_queryset(self, queryset, pagination, **params):
+        page = super().paginate_queryset(queryset, pagination, **params)
+        page["items"] = [_preview_out(row) for row in page["items"]]
+        return page
+
+
+@router.get("/releases/{release_id}/preview", response={200: list[PreviewOut], **WRONG})
+@paginate(_Previewed)
+def previewed(
+    request,
+    release_id: int,
+    group: str | None = None,
+    device: list[str] | None = Query(None, max_length=500),  # noqa: B008  # how ninja is told that it is repeated
+    verdict: policy.Verdict | None = None,
+):
+    """What a rollout would do with each device of a group, or with those named, and why. Nothing happens."""
+    release = get_object_or_404(Release, pk=release_id)
+    if (group is None) == (device is None):
+        raise Refused("Name a group or devices, not both.")
+    chosen = get_object_or_404(Group, name=group).devices.all() if group else Device.objects.filter(pk__in=device)
+    rows = preview(release, chosen).rows
+    return [row for row in rows if row.verdict == verdict] if verdict else rows
 
 
 @router.post("/rollouts", response={201: RolloutOut, **WRONG}, auth=allow(Role.OPERATOR))

@@ -37,6 +37,7 @@ class DeviceOut(Schema):
     cpu_percent: float | None
     memory_used: int | None
     memory_total: int | None
+    storage_free: int | None
     temperature: float | None
     power: float | None
     power_source: str
@@ -158,16 +159,26 @@ class TrialOut(Schema):
     score: float | None
     recipe: dict[str, Any]
     figures: dict[str, Any]
+    lineage: dict[str, Any] = Field(
+        description="digests of upload (`input`), card and evaluation set, versions of tools, processor and machine,"
+        " when it was measured, and the job that measured it, with who asked for that and when"
+    )
+    job: int | None = Field(description="the job that judged it last")
     variant: int | None
 
 
 class VariantOut(Schema):
     id: int
+    trial: int
     device_class: str
     name: str
     manifest_digest: str
     bytes: int
     proposed: bool
+    recipe: dict[str, Any]
+    figures: dict[str, Any]
+    lineage: dict[str, Any] = Field(description="its trial's")
+    job: int | None = Field(description="the job that judged it last")
 
 
 class JobOut(Schema):
@@ -198,6 +209,8 @@ class ReleaseOut(Schema):
     version: int
     number: int
     notes: str
+    created_by: str | None
+    created_at: datetime
     variants: list[VariantOut]
 
 
@@ -206,6 +219,14 @@ class RolloutIn(Schema):
     group: str | None = None
     devices: list[str] | None = Field(None, max_length=10_000)
     deadline_seconds: int = 7 * 24 * 3600
+
+
+class PreviewOut(Schema):
+    device: str
+    device_name: str
+    verdict: Literal["update", "already", "blocked", "no_variant"]
+    reason: str = Field(description="of `blocked`: what does not fit, with the device's figure and the variant's")
+    variant: int | None
 
 
 class RolloutOut(Schema):

@@ -53,6 +53,7 @@ class Trial(models.Model):
     VERDICTS = (("won", "won"), ("passed", "passed"), ("lost", "lost"), ("failed", "failed"))
 
     version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="trials")
+    #: The job that judged it last; the one that measured it is in the lineage.
     job = models.ForeignKey("jobs.Job", models.SET_NULL, null=True, blank=True, related_name="trials")
     device_class = models.CharField(max_length=16, choices=CLASSES)
     #: Hash of input, recipe and tool versions: the same key is never measured twice.
@@ -63,6 +64,8 @@ class Trial(models.Model):
     figures = models.JSONField(default=dict)
     verdict = models.CharField(max_length=8, choices=VERDICTS)
     reason = models.CharField(max_length=1000, blank=True)
+    #: Of what, by what, where and when it was measured, and for whom. Stays as it is when a later job finds it again.
+    lineage = models.JSONField(default=dict)
     score = models.FloatField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
 

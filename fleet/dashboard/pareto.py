@@ -29,6 +29,31 @@ class Point:
     number: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The success in percent that a trial must have, `allowed` points below the original's.
+
+    whole: the whole 95 % interval must be above it, and not only the measured success.
+    """
+
+    least: float
+    allowed: float
+    whole: bool
+
+    @property
+    def line(self) -> str:
+        """The few words at the line."""
+        return f"{'intervals' if self.whole else 'success'} above {self.least:.1f} %"
+
+    @property
+    def words(self) -> str:
+        """What it asks for, as a sentence."""
+        points = f"{self.allowed:g} point{'' if self.allowed == 1 else 's'} below the original"
+        if self.whole:
+            return f"The whole bar must stay above the line, {points}: it must be proven that no more is lost."
+        return f"The mark must stay above the line, {points}; its bar may reach below."
+
+
 def frontier(points: Sequence[Point]) -> list[Point]:
     """Those that no other point beats in both latency and quality, from the fastest on."""
     kept: list[Point] = []
@@ -38,12 +63,10 @@ def frontier(points: Sequence[Point]) -> list[Point]:
     return kept
 
 
-def figure(
-    points: Sequence[Point], quality: str, limit_ms: float, least_quality: float | None = None
-) -> dict[str, Any]:
+def figure(points: Sequence[Point], quality: str, limit_ms: float, gate: Gate | None = None) -> dict[str, Any]:
     """The chart: one mark for each point, as large as its file; the frontier as steps; both gates as dashed lines."""
     edge = frontier([point for point in points if point.usable])
-    box = _box(points, limit_ms, least_quality)
+    box = box_of(points, limit_ms, gate)
     where = dict(zip(points, places(_marks(points, box)), strict=True))
     groups = (
         ("Gates not passed", [p for p in points if not p.usable], "x-thin-open", "var(--bad-fill)"),
@@ -68,7 +91,7 @@ def figure(
     ]
     largest = max((point.size or 0 for point in points), default=0)
     traces += [_trace(name, group, symbol, colour, largest, where) for name, group, symbol, colour in groups if group]
-    shapes, words = _gates(points, box, limit_ms, least_quality)
+    shapes, words = _gates(points, box, limit_ms, gate)
     layout: dict[str, Any] = {
         "hovermode": "closest",
         "xaxis": {"title": {"text": "p95 (ms), lower is better"}, "range": [box.left, box.right]},
@@ -90,7 +113,7 @@ class Box:
     high: float
 
 
-def _box(points: Sequence[Point], limit_ms: float, least_quality: float | None) -> Box:
+def box_of(points: Sequence[Point], limit_ms: float, gate: Gate | None) -> Box:
     """Room for every mark, its interval and its label. The gates are in it where that does not flatten the rest."""
     times = [point.latency for point in points]
     fastest, slowest = min(times, default=0.0), max(times, default=1.0)
@@ -100,8 +123,8 @@ def _box(points: Sequence[Point], limit_ms: float, least_quality: float | None) 
     side = max(slowest - fastest, slowest / 10) * 0.15
     ends = [end for point in points for end in (point.low, point.quality, point.high) if end is not None]
     low, high = min(ends, default=0.0), max(ends, default=100.0)
-    if least_quality is not None:
-        low = min(low, least_quality)
+    if gate is not None:
+        low, high = min(low, gate.least), max(high, gate.least)
     room = max(high - low, 0.01) * 0.12
     return Box(max(fastest - side, 0.0), slowest + side, low - room, high + room)
 
@@ -141,9 +164,7 @@ def _free_end(points: Sequence[Point], box: Box, least_quality: float) -> tuple[
     return min([(1, "right", "top"), (0, "left", "top"), (1, "right", "bottom"), (0, "left", "bottom")], key=crowd)
 
 
-def _gates(
-    points: Sequence[Point], box: Box, limit_ms: float, least_quality: float | None
-) -> tuple[list[dict], list[dict]]:
+def _gates(points: Sequence[Point], box: Box, limit_ms: float, gate: Gate | None) -> tuple[list[dict], list[dict]]:
     """The lines that a trial must stay on the good side of, what lies on the good side of both, and their words."""
     shapes, words = [], []
     dashed = {"color": "var(--bad-fill)", "width": 1.5, "dash": "dash"}
@@ -152,21 +173,22 @@ def _gates(
         shapes.append(
             {"type": "line", "x0": limit_ms, "x1": limit_ms, "yref": "paper", "y0": 0, "y1": 1, "line": dashed}
         )
-    promise = f"{limit_ms:g} ms promise"
+    promise = f"{limit_ms:g} ms allowed"
     # Far to the right it is no line that one could see: the words say on which side it is.
     words.append(
         _said(f"{promise} ", limit_ms, 1, "right", "top", yref="paper")
         if near
         else _said(f"{promise} →", 1, 0, "right", "bottom", xref="paper", yref="paper")
     )
-    if least_quality is not None:
-        line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": least_quality, "y1": least_quality}
+    if gate is not None:
+        line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": gate.least, "y1": gate.least}
         shapes.append({**line, "line": dashed})
-        end, across, down = _free_end(points, box, least_quality)
-        words.append(_said(f"success gate {least_quality:.1f} %", end, least_quality, across, down, xref="paper"))
-        good = {"type": "rect", "x0": box.left, "x1": min(limit_ms, box.right), "y0": least_quality, "y1": box.high}
+        end, across, down = _free_end(points, box, gate.least)
+        words.append(_said(gate.line, end, gate.least, across, down, xref="paper"))
+        good = {"type": "rect", "x0": box.left, "x1": min(limit_ms, box.right), "y0": gate.least, "y1": box.high}
         shapes.append({**good, "layer": "below", "line": {"width": 0}, "fillcolor": "var(--ok-tint)", "opacity": 0.6})
-        words.append(_said(" passes both gates", 0, 1, "left", "top", "var(--ok)", xref="paper", yref="paper"))
+        passes = "passes with its whole bar here" if gate.whole else "passes both gates"
+        words.append(_said(f" {passes}", 0, 1, "left", "top", "var(--ok)", xref="paper", yref="paper"))
     return shapes, words
 
 
@@ -206,13 +228,19 @@ def _trace(
             "opacity": 1,
             "line": {"width": 1.5, "color": colour},
         },
-        "customdata": [[_plain(point.name), str(file_size(point.size))] for point in points],
-        "hovertemplate": f"%{{customdata[0]}}: %{{y:.2f}}{NBSP}% at %{{x:.3~g}}{NBSP}ms, %{{customdata[1]}}",
+        "customdata": [[_plain(point.name), str(file_size(point.size)), _between(point)] for point in points],
+        "hovertemplate": (
+            f"%{{customdata[0]}}: %{{y:.2f}}{NBSP}%%{{customdata[2]}} at %{{x:.3~g}}{NBSP}ms, %{{customdata[1]}}"
+        ),
     }
 
 
 def _label(point: Point) -> str:
     return str(point.number) if point.number else ""
+
+
+def _between(point: Point) -> str:
+    return "" if point.low is None or point.high is None else f" (95 % interval {point.low:.1f} to {point.high:.1f})"
 
 
 def _plain(name: str) -> str:

@@ -103,6 +103,7 @@ class Device(models.Model):
     cpu_percent = models.FloatField(null=True, blank=True)
     memory_used = models.BigIntegerField(null=True, blank=True)
     memory_total = models.BigIntegerField(null=True, blank=True)
+    storage_free = models.BigIntegerField(null=True, blank=True)
     temperature = models.FloatField(null=True, blank=True)
     power = models.FloatField(null=True, blank=True)
     power_source = models.CharField(max_length=16, blank=True)

@@ -91,7 +91,14 @@ def _teller(job: Job):
 def _keep(job: Job, outcome: "Outcome") -> dict:
     """A row for every trial. Those of an earlier search that were not tried again stay, but have not won."""
     version = job.version
-    version.trials.filter(device_class=job.device_class, verdict="won").update(verdict="passed")
+    before = version.trials.filter(device_class=job.device_class)
+    before.filter(verdict="won").update(verdict="passed")
+    known = dict(before.values_list("key", "lineage"))
+    asked = {
+        "job": job.pk,
+        "asked_by": job.created_by.username if job.created_by else "",
+        "asked_at": job.created_at.isoformat(timespec="seconds"),
+    }
     for tried in outcome.trials:
         trial, _ = Trial.objects.update_or_create(
             version=version,
@@ -102,6 +109,7 @@ def _keep(job: Job, outcome: "Outcome") -> dict:
                 "name": tried.name,
                 "recipe": tried.recipe,
                 "figures": tried.figures,
+                "lineage": _lineage(known.get(tried.key, {}), tried.lineage | asked),
                 "verdict": tried.verdict,
                 "reason": tried.reason[:1000],
                 "score": tried.score,
@@ -111,4 +119,15 @@ def _keep(job: Job, outcome: "Outcome") -> dict:
             add_variant(trial, Path(tried.artifact))
     for line in outcome.log:
         queue.log(job, line)
-    return {"summary": outcome.summary, "winner": outcome.winner, "lineage": outcome.lineage}
+    return {
+        "summary": outcome.summary,
+        "winner": outcome.winner,
+        "lineage": outcome.lineage,
+        "gates": outcome.gates,
+    }
+
+
+def _lineage(known: dict, new: dict) -> dict:
+    """That of a measurement that was found again stays: it was made for who asked first."""
+    same = known.get("job") and known.get("measured_at") and known["measured_at"] == new.get("measured_at")
+    return known if same else new

@@ -56,7 +56,7 @@ def _all_threads(figures: Figures, variant: Path, samples: Sequence[Feeds]) -> N
     figures.threads = len(os.sched_getaffinity(0))
     model = runtimes.load(variant, figures.threads)
     times = [_timed(model, samples[i % len(samples)]) for i in range(WARM_UP + 3 * RUNS)]
-    figures.p50_all_ms = 1e3 * float(np.median(times[WARM_UP:]))
+    figures.p50_all_ms, figures.p95_all_ms = (float(1e3 * np.percentile(times[WARM_UP:], share)) for share in (50, 95))
     alone = runtimes.load(variant)
     before, start = joules(), time.perf_counter()
     runs = 0

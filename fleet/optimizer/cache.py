@@ -6,6 +6,7 @@ evaluator's code, the techniques with their settings, the budget, the versions o
 
 import hashlib
 import importlib.util
+import os
 import platform
 import shutil
 from collections.abc import Mapping
@@ -37,6 +38,13 @@ def processor() -> str:
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def machine() -> str:
+    """This machine in words: name, system, cores and memory, as far as a process may use them."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    cores = len(os.sched_getaffinity(0))
+    return f"{platform.node()} ({platform.system()} {platform.machine()}, {cores} cores, {memory:.0f} GiB)"
 
 
 def evaluator_source(name: str) -> str:

@@ -80,12 +80,14 @@ class Trial(msgspec.Struct, kw_only=True):
 
     artifact is the folder with model.onnx, card.json, golden.npz and facts.json; None when it was not made.
     score is the objective (less is better); None unless it passed. Figures are listed in `evaluation.Figures`.
+    lineage is the outcome's, with the time and the machine of this measurement: an earlier search may have made it.
     """
 
     name: str
     key: str
     recipe: dict[str, Any]
     figures: dict[str, Any] = {}
+    lineage: dict[str, Any] = {}
     verdict: Verdict = "failed"
     reason: str = ""
     score: float | None = None
@@ -93,10 +95,14 @@ class Trial(msgspec.Struct, kw_only=True):
 
 
 class Outcome(msgspec.Struct, kw_only=True):
-    """All trials; the winner's name (None when not even the original passes); where it all came from; the log."""
+    """All trials; the winner's name (None when not even the original passes); where it all came from; the log.
+
+    gates are the limits that all were judged by, as `verdict.Limits` has them.
+    """
 
     trials: list[Trial]
     winner: str | None
     summary: str
     lineage: dict[str, Any]
+    gates: dict[str, Any]
     log: list[str]

@@ -25,6 +25,7 @@ class Figures(msgspec.Struct, kw_only=True):
     interval. peak_bytes is the whole process, memory_bytes what the model adds to one that has only loaded the runtime.
     max_error and mean_error are absolute, against the original; tolerance is what a device may differ by. outputs has
     the same for each output, and `agreement` where it is a class score: how often the largest one is the original's.
+    p50_all_ms and p95_all_ms are with all `threads`, the others with one.
     right is how often it is the right answer's, where the evaluation set has them. jerk is the mean third difference of
     an action chunk, out_of_range the share of actions beyond the card's limits (they are cut off there).
     joules are of one decision, from the processor's own counter; None where it has none that can be read.
@@ -36,6 +37,7 @@ class Figures(msgspec.Struct, kw_only=True):
     p95_ms: float = 0.0
     threads: int = 1
     p50_all_ms: float = 0.0
+    p95_all_ms: float = 0.0
     joules: float | None = None
     load_ms: float = 0.0
     ratio_p50: float = 1.0
@@ -194,8 +196,12 @@ def succeed(figures: Figures, mine: Bools, original: Bools | None) -> None:
 
 def loss_words(figures: Figures) -> str:
     """A measured loss with its interval, for a sentence; a gain reads as a negative loss."""
-    interval = f"95 % interval {figures.loss_low:.1f} to {figures.loss_high:.1f}"
-    return f"{figures.loss_points:.1f} points of success ({interval}, {figures.episodes} paired episodes)"
+    loss, low, high = (
+        round(value or 0.0, 1) + 0.0  # no minus before a nought
+        for value in (figures.loss_points, figures.loss_low, figures.loss_high)
+    )
+    interval = f"95 % interval {low:.1f} to {high:.1f}"
+    return f"{loss:.1f} points of success ({interval}, {figures.episodes} paired episodes)"
 
 
 def episodes(

@@ -9,6 +9,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from agent.inference import policy_card, runtimes
 from agent.inference.policy_card import Codec
 from fleet.optimizer import benchmark, evaluation, onnx_file, report
+from fleet.optimizer.cache import machine
 from fleet.optimizer.contract import Budget
 from fleet.optimizer.errors import PassError
 from fleet.optimizer.evaluation import Bools, Figures, Outputs
@@ -66,11 +68,13 @@ class MeasureRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MeasureResult(msgspec.Struct, kw_only=True):
-    """hopeless: why it was not measured to the end; empty otherwise."""
+    """hopeless: why it was not measured to the end; empty otherwise. at: when it was measured, UTC, ISO 8601."""
 
     figures: Figures
     notes: list[str]
     hopeless: str = ""
+    at: str = ""
+    machine: str = ""
 
 
 def measure(request: MeasureRequest) -> MeasureResult:
@@ -80,7 +84,12 @@ def measure(request: MeasureRequest) -> MeasureResult:
     samples, expected = _samples(Path(request.samples))
     report.progress(0.05, "making")
     notes = _make(request, out, samples)
-    result = MeasureResult(figures=Figures(bytes=(out / "model.onnx").stat().st_size), notes=notes)
+    result = MeasureResult(
+        figures=Figures(bytes=(out / "model.onnx").stat().st_size),
+        notes=notes,
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=machine(),
+    )
     _Measurement(request, out, samples, expected, result).run()
     result.figures.seconds = time.monotonic() - start
     (out / "facts.json").write_bytes(msgspec.json.encode(result.figures))

@@ -8,10 +8,12 @@
 The parent imports neither torch nor onnx.
 """
 
+import hashlib
 import os
 import shutil
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -149,7 +151,7 @@ class _Search:
     def _try(self, candidate: Candidate, begin: float) -> tuple[Trial, Figures | None]:
         """Measure one candidate, or find it measured. Without figures, the trial has failed and says why."""
         key = self._trial_key(candidate)
-        trial = Trial(name=candidate.name, key=key, recipe=_recipe(candidate))
+        trial = Trial(name=candidate.name, key=key, recipe=_recipe(candidate), lineage=dict(self._lineage))
         end = begin + (1 - MAKING) / len(self._candidates)
         self._on_progress(begin, f"{candidate.name}")
         found = self._cache.find(key)
@@ -167,6 +169,7 @@ class _Search:
         trial.figures = {
             name: value for name, value in msgspec.to_builtins(result.figures).items() if value is not None
         }
+        trial.lineage |= {"measured_at": result.at, "machine": result.machine}
         trial.artifact = str(found)
         for note in result.notes:
             self._note(f"{candidate.name}: {note}")
@@ -230,6 +233,7 @@ class _Search:
             winner=winner.name if winner else None,
             summary=summary,
             lineage=self._lineage,
+            gates=asdict(limits),
             log=self._log,
         )
 
@@ -243,7 +247,7 @@ class _Search:
             )
         return {
             "input": accepted.digest,
-            "card": key_of({"card": request.card}) if request.card else "",
+            "card": hashlib.sha256(request.card).hexdigest() if request.card else "",
             "evaluation": digest_of(request.evaluation),
             "evaluator": request.evaluator or "",
             "evaluator_source": evaluator_source(request.evaluator) if request.evaluator else "",

@@ -5,31 +5,27 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from agent.wire.fit import Need, Room, misfits
 from agent.wire.states import DEPLOYMENT_BAD, DEPLOYMENT_OPEN, Deployment
 
 Verdict = Literal["update", "already", "blocked", "no_variant"]
 
-#: Share of a device's storage that must stay free once the variant is there.
-STORAGE_RESERVE = 0.05
-
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What is known of a device before it is asked: sizes in bytes, 0 when unknown."""
+    """What is known of a device before it is asked."""
 
     device_class: str
     active_manifest: str
-    memory: int = 0
-    storage: int = 0
+    room: Room
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """The release's variant for the device's class."""
+    """The release's variant for the device's class, and what it needs there beside the running one."""
 
     manifest: str
-    size: int
-    memory: int = 0
+    need: Need
 
 
 def judge(device: Candidate, offer: Offer | None) -> tuple[Verdict, str]:
@@ -39,10 +35,8 @@ def judge(device: Candidate, offer: Offer | None) -> tuple[Verdict, str]:
         return "no_variant", f"The release has no variant for {words} devices."
     if device.active_manifest == offer.manifest:
         return "already", "It already runs this variant."
-    if device.storage and offer.size > device.storage * (1 - STORAGE_RESERVE):
-        return "blocked", f"The variant needs {_mib(offer.size)}, the device's storage holds {_mib(device.storage)}."
-    if device.memory and offer.memory > device.memory:
-        return "blocked", f"The model needs {_mib(offer.memory)} of memory, the device has {_mib(device.memory)}."
+    if reasons := misfits(offer.need, device.room):
+        return "blocked", " ".join(reasons)
     return "update", "It will be updated."
 
 
@@ -83,7 +77,3 @@ def summary(counts: Mapping[str, int], already: int) -> str:
     ends = (*sorted(DEPLOYMENT_BAD), Deployment.CANCELED, Deployment.SUPERSEDED)
     parts += [f"{counts[state]} {state.replace('_', ' ')}" for state in ends if counts.get(state)]
     return ", ".join(parts)
-
-
-def _mib(size: int) -> str:
-    return f"{size / 2**20:,.1f} MiB"

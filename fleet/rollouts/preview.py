@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from django.db.models import QuerySet
 
+from agent.wire.fit import Need, Room, memory_budget, misfits, written
 from agent.wire.states import DEPLOYMENT_IN_FLIGHT, DEPLOYMENT_STOPPABLE, Admission
 from fleet.catalog.models import Variant
 from fleet.devices.models import Device
@@ -41,6 +42,12 @@ class Preview:
     rows: list[PreviewRow]
     counts: Counter = field(default_factory=Counter)
     busy: list[Busy] = field(default_factory=list)
+
+    @property
+    def left_out_first(self) -> list[PreviewRow]:
+        """Those that it does not fit before all others: a page shows the beginning of a long list."""
+        order = ("blocked", "no_variant", "update", "already")
+        return sorted(self.rows, key=lambda row: order.index(row.verdict))
 
 
 def members(devices: QuerySet[Device]) -> QuerySet[Device]:
@@ -81,16 +88,25 @@ def _lines(busy: Mapping[tuple[int, bool], int]) -> list[Busy]:
 
 
 def _candidate(device: Device) -> policy.Candidate:
+    return policy.Candidate(device.device_class, device.active_manifest, _room(device))
+
+
+def _room(device: Device) -> Room:
+    """As the device itself counts it. Before its first sample no more can be free than the storage holds in all."""
     hardware = device.hardware or {}
-    return policy.Candidate(
-        device_class=device.device_class,
-        active_manifest=device.active_manifest,
-        memory=int(hardware.get("memory_bytes") or 0),
-        storage=int(hardware.get("storage_bytes") or 0),
-    )
+    memory, storage = int(hardware.get("memory_bytes") or 0), int(hardware.get("storage_bytes") or 0)
+    free = storage or None if device.storage_free is None else device.storage_free
+    return Room(memory_budget(memory) if memory else None, free)
 
 
 def _offer(variant: Variant | None) -> policy.Offer | None:
-    if variant is None:
-        return None
-    return policy.Offer(variant.manifest_digest, variant.bytes, int(variant.manifest.get("memory_bytes") or 0))
+    return None if variant is None else policy.Offer(variant.manifest_digest, _need(variant))
+
+
+def _need(variant: Variant) -> Need:
+    return Need(int(variant.manifest.get("memory_bytes") or 0), written(variant.bytes))
+
+
+def too_small(device: Device, variant: Variant) -> str:
+    """Why the variant does not fit the device as it is now; empty when it does."""
+    return " ".join(misfits(_need(variant), _room(device)))

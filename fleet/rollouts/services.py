@@ -27,7 +27,7 @@ from fleet.errors import Refused
 from fleet.gateway import outbox
 from fleet.rollouts import policy
 from fleet.rollouts.models import RETRYABLE, Command, Deployment, Rollout
-from fleet.rollouts.preview import preview
+from fleet.rollouts.preview import preview, too_small
 from fleet.rollouts.transitions import move
 
 DEADLINE_SECONDS = 7 * 24 * 3600
@@ -103,9 +103,12 @@ def start(release, by, group=None, devices: Iterable[Device] | None = None, dead
 
 
 def notify(rollout: Rollout) -> int:
-    """Write the desired state of every queued deployment whose device is free. Returns how many were told."""
+    """Write the desired state of every queued deployment whose device is free. Returns how many were told.
+
+    What has no room any more by the time its turn comes is left out.
+    """
     busy = Deployment.objects.filter(state__in=sorted(DEPLOYMENT_IN_FLIGHT)).values("device_id")
-    ready = list(
+    ready = _with_room(
         rollout.deployments.filter(state=State.QUEUED).exclude(device_id__in=busy).select_related("device", "variant")
     )
     if not ready:
@@ -122,6 +125,21 @@ def notify(rollout: Rollout) -> int:
     _cast_manifests({deployment.variant_id for deployment in ready})
     outbox.write_desired(deployment.device_id for deployment in ready)
     return len(ready)
+
+
+def _with_room(waiting: Iterable[Deployment]) -> list[Deployment]:
+    """Those whose variant still fits; the others are skipped with the reason."""
+    ready, reasons = [], {}
+    for deployment in waiting:
+        if reason := too_small(deployment.device, deployment.variant):
+            reasons[deployment] = reason
+        else:
+            ready.append(deployment)
+    skipped = move(reasons, State.SKIPPED, "it does not fit any more")
+    for deployment in skipped:
+        deployment.reason = reasons[deployment]
+    Deployment.objects.bulk_update(skipped, ["reason"], batch_size=200)
+    return ready
 
 
 def _cast_manifests(variant_ids: set[int]) -> None:

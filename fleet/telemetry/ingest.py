@@ -73,7 +73,8 @@ def telemetry(known: Known, now: datetime) -> list[tuple[Device, str]]:
     for row in fresh:
         _follow(devices[row.device_id], row)
     touched = {row.device_id for row in fresh}
-    Device.objects.bulk_update([devices[pk] for pk in touched], [*_LATEST, *_COUNTERS, "sample_at"], batch_size=50)
+    changed = [*_LATEST, *_COUNTERS, "storage_free", "sample_at"]
+    Device.objects.bulk_update([devices[pk] for pk in touched], changed, batch_size=50)
     return refused
 
 
@@ -115,3 +116,5 @@ def _follow(device: Device, row: Sample) -> None:
         device.sample_at = row.at
         for name in _LATEST:
             setattr(device, name, getattr(row, name))
+        if row.disk_total is not None and row.disk_used is not None:
+            device.storage_free = max(0, row.disk_total - row.disk_used)

@@ -1,10 +1,13 @@
 """Trials as pages show them. Every latency of one class is that of one moment: the original's, as its own was timed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
 
 from agent.wire.hardware import DeviceClass
-from fleet.catalog.models import ModelVersion, Trial
+from fleet.catalog.models import ModelVersion, Release, Trial
+from fleet.dashboard import details
 from fleet.dashboard.recipes import recipe_words
 
 CLASSES = tuple(value.value for value in DeviceClass)
@@ -16,7 +19,8 @@ class Measured:
 
     bytes is the model file, transfer what a device fetches: that file, the policy card and the golden observations.
     ratio_p50 is its latency as a multiple of the original's, both timed in turn; low and high are 95 % intervals.
-    allowed_loss: points of success that its job allowed it to lose, None where the job said nothing.
+    moment is what its latency was multiplied by to stand beside the original's. job judged it last, by these gates
+    (fleet.optimizer.verdict.Limits). devices: what devices themselves have measured of it. releases: those it is in.
     """
 
     pk: int
@@ -47,8 +51,14 @@ class Measured:
     loss_points: float | None
     loss_low: float | None
     loss_high: float | None
-    allowed_loss: float | None
+    stored: Mapping[str, Any]
+    lineage: Mapping[str, Any]
+    job: int | None = None
+    gates: Mapping[str, Any] | None = None
     number: int = 0
+    moment: float = 1.0
+    devices: tuple[details.Row, ...] = ()
+    releases: tuple[Release, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -61,22 +71,51 @@ class Measured:
             return None
         return (self.high - self.low) * 50
 
+    @property
+    def groups(self) -> list[details.Group]:
+        return details.measured(self.stored, self.moment)
+
+    @property
+    def origin(self) -> list[details.Row]:
+        return details.origin(self.lineage, self.recipe)
+
+    @property
+    def where(self) -> str:
+        return details.where(self.lineage)
+
+    @property
+    def measured_at(self) -> datetime | None:
+        return details.measured_at(self.lineage)
+
 
 def measured_of(trial: Trial) -> Measured:
+    variant, job = getattr(trial, "variant", None), trial.job
+    shown = shown_as(trial, trial.pk, trial.device_class)
+    return replace(
+        shown,
+        variant=variant.pk if variant else None,
+        digest=variant.manifest_digest if variant else "",
+        transfer=variant.bytes if variant else None,
+        job=job.pk if job else None,
+        gates=job.result.get("gates") if job else None,
+    )
+
+
+def shown_as(trial: Any, number: int, device_class: str) -> Measured:
+    """Of a stored trial, or of one as the optimizer gives it: both have these attributes."""
     got = trial.figures
-    variant = getattr(trial, "variant", None)
     return Measured(
-        pk=trial.pk,
+        pk=number,
         name=trial.name,
-        device_class=trial.device_class,
+        device_class=device_class,
         verdict=trial.verdict,
         reason=trial.reason,
         score=trial.score,
         recipe=recipe_words(trial.recipe),
         original=bool(trial.recipe.get("original")) or trial.name == "original",
-        variant=variant.pk if variant else None,
-        digest=variant.manifest_digest if variant else "",
-        transfer=variant.bytes if variant else None,
+        variant=None,
+        digest="",
+        transfer=None,
         bytes=got.get("bytes"),
         compressed_bytes=got.get("compressed_bytes"),
         # 0 stands for a figure that was not reached before the trial failed.
@@ -95,7 +134,8 @@ def measured_of(trial: Trial) -> Measured:
         loss_points=got.get("loss_points"),
         loss_low=got.get("loss_low"),
         loss_high=got.get("loss_high"),
-        allowed_loss=(trial.job.params if trial.job else {}).get("max_success_loss"),
+        stored=got,
+        lineage=trial.lineage,
     )
 
 
@@ -109,7 +149,8 @@ def beside(one: Measured, original: Measured | None) -> Measured:
     if original is None or one.original or not one.p50 or not original.p50 or not one.ratio_p50:
         return one
     moment = original.p50 * one.ratio_p50 / one.p50
-    return replace(one, p50=one.p50 * moment, p95=one.p95 * moment if one.p95 is not None else None)
+    p95 = one.p95 * moment if one.p95 is not None else None
+    return replace(one, p50=one.p50 * moment, p95=p95, moment=moment)
 
 
 def compared(measured: Sequence[Measured]) -> list[Measured]:
@@ -123,17 +164,37 @@ def compared(measured: Sequence[Measured]) -> list[Measured]:
     return shown
 
 
+def with_evidence(
+    measured: Sequence[Measured], devices: Mapping[str, tuple[details.Row, ...]], releases: Sequence[Release]
+) -> list[Measured]:
+    """The same trials with what devices measured (by manifest digest) and the releases that they are in."""
+    taken: dict[int, list[Release]] = {}
+    for release in releases:
+        for variant in release.variants.all():
+            taken.setdefault(variant.pk, []).append(release)
+    return [
+        replace(one, devices=devices.get(one.digest, ()), releases=tuple(taken.get(one.variant or 0, ())))
+        for one in measured
+    ]
+
+
 def trials(version: ModelVersion) -> list[Measured]:
-    """Every trial, the original first, then by verdict and score; one query."""
+    """Every trial, in order; one query."""
+    return ordered([measured_of(row) for row in version.trials.select_related("variant", "job")])
+
+
+def ordered(measured: Sequence[Measured]) -> list[Measured]:
+    """The original of each class first, then by verdict and score; each beside its original, and numbered."""
     places = {"won": 0, "passed": 1, "lost": 2, "failed": 3}
-    measured = [measured_of(row) for row in version.trials.select_related("variant", "job")]
-    measured.sort(
-        key=lambda one: (
-            CLASSES.index(one.device_class) if one.device_class in CLASSES else 9,
-            not one.original,
-            places.get(one.verdict, 9),
-            one.score if one.score is not None else float("inf"),
-            one.pk,
-        ),
+    return compared(
+        sorted(
+            measured,
+            key=lambda one: (
+                CLASSES.index(one.device_class) if one.device_class in CLASSES else 9,
+                not one.original,
+                places.get(one.verdict, 9),
+                one.score if one.score is not None else float("inf"),
+                one.pk,
+            ),
+        )
     )
-    return compared(measured)

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from fleet.catalog.models import ModelVersion, Release
 from fleet.dashboard import figures
 from fleet.dashboard.figures import UNKNOWN, Figure
-from fleet.dashboard.pareto import Point
+from fleet.dashboard.pareto import Gate, Point
 from fleet.dashboard.selectors.trials import CLASSES, Measured
 from fleet.devices.models import Device
 from fleet.jobs.models import Job
-from fleet.optimizer.contract import Constraints
 from fleet.rollouts.models import Rollout
 
 
@@ -24,45 +23,69 @@ class ClassWork:
     winner: Measured | None
 
     @property
-    def points(self) -> list[Point]:
-        """For the chart: success in percent where episodes were run, else the cosine similarity in percent."""
-        by_success = any(one.success is not None for one in self.trials)
-        made = []
-        for one in self.trials:
-            quality = one.success if by_success else one.cosine
-            latency = one.p95 if one.p95 is not None else one.p50
-            if quality is None or latency is None:
-                continue
-            low, high = (one.low, one.high) if by_success else (None, None)
-            made.append(
-                Point(
-                    one.name,
-                    latency,
-                    quality * 100,
-                    None if low is None else low * 100,
-                    None if high is None else high * 100,
-                    one.bytes,
-                    one.verdict == "won",
-                    one.usable or one.original,
-                    one.original,
-                    one.number,
-                )
-            )
-        return made
+    def by_success(self) -> bool:
+        return any(one.success is not None for one in self.trials)
 
     @property
-    def least_quality(self) -> float | None:
-        """The success in percent below which nothing passes; None where no success was measured."""
-        if self.original is None or self.original.success is None:
+    def points(self) -> list[Point]:
+        """For the chart: success in percent where episodes were run, else the cosine similarity in percent."""
+        return [point for point in map(self._point, self.trials) if point is not None]
+
+    def _point(self, one: Measured) -> Point | None:
+        quality, low, high = self._quality(one)
+        latency = one.p95 if one.p95 is not None else one.p50
+        if quality is None or latency is None:
             return None
-        newest = max(self.trials, key=lambda one: one.pk)
-        allowed = Constraints().max_loss_points if newest.allowed_loss is None else newest.allowed_loss
-        return self.original.success * 100 - allowed
+        return Point(
+            one.name,
+            latency,
+            quality,
+            low,
+            high,
+            one.bytes,
+            one.verdict == "won",
+            one.usable or one.original,
+            one.original,
+            one.number,
+        )
+
+    def _quality(self, one: Measured) -> tuple[float | None, float | None, float | None]:
+        """In percent, with its interval. Success is the original's less what was lost in the same episodes.
+
+        The interval is then that of the loss, which the gates are held to. Success by itself has a wider one, and where
+        a hopeless trial was given up early it is of other episodes than the original's.
+        """
+        if not self.by_success:
+            return None if one.cosine is None else one.cosine * 100, None, None
+        before = self.original.success if self.original else None
+        if before is not None and one.loss_points is not None and not one.original:
+            low = None if one.loss_high is None else before * 100 - one.loss_high
+            high = None if one.loss_low is None else min(before * 100 - one.loss_low, 100.0)
+            return before * 100 - one.loss_points, low, high
+        return None if one.success is None else one.success * 100, None, None
+
+    @property
+    def judged(self) -> Measured:
+        """One that the newest job judged: its gates are those that are drawn."""
+        return max(self.trials, key=lambda one: (one.job or 0, one.pk))
+
+    @property
+    def gate(self) -> Gate | None:
+        """The success below which nothing passes; None where no success was measured, or no gate was stored."""
+        gates = self.judged.gates
+        if self.original is None or self.original.success is None or not gates:
+            return None
+        whole = gates.get("loss_high") is not None
+        allowed = gates["loss_high"] if whole else gates["loss_points"]
+        return Gate(self.original.success * 100 - allowed, allowed, whole=whole)
+
+    def limit_ms(self, otherwise: float) -> float:
+        """What p95 may be: as the newest job had it, else as given."""
+        return float((self.judged.gates or {}).get("latency_ms") or otherwise)
 
     @property
     def quality(self) -> str:
-        by_success = any(one.success is not None for one in self.trials)
-        return "Task success (%)" if by_success else "Cosine similarity to the original (%)"
+        return "Task success (%)" if self.by_success else "Cosine similarity to the original (%)"
 
 
 def by_class(measured: Sequence[Measured]) -> list[ClassWork]:

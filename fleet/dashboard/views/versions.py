@@ -14,7 +14,8 @@ from fleet.dashboard.forms.models import OptimizeForm, ReleaseForm
 from fleet.dashboard.pages import Lazy, form_again, go, page, saved
 from fleet.dashboard.pareto import figure
 from fleet.dashboard.selectors import versions as select
-from fleet.dashboard.selectors.trials import CLASSES, trials
+from fleet.dashboard.selectors.on_devices import on_devices
+from fleet.dashboard.selectors.trials import CLASSES, trials, with_evidence
 from fleet.jobs.models import Job
 from fleet.jobs.services import start_optimization
 
@@ -42,6 +43,9 @@ def detail(request: HttpRequest, name: str, number: int) -> HttpResponse:
         comparison=lambda: select.comparison(lazy.work, version.size),
         axis=lambda: select.interval_axis(lazy.work),
         episodes=lambda: select.episodes(lazy.winners),
+        table=lambda: with_evidence(
+            lazy.shown.trials, on_devices(version, [one.digest for one in lazy.shown.trials]), lazy.releases
+        ),
         chart=lambda: _chart(lazy.shown, float(version.card.get("deadline_ms") or settings.DECISION_PROMISE_MS)),
         releases=lambda: select.releases(version),
         rollouts=lambda: select.rollouts(version),
@@ -65,7 +69,7 @@ def _shown(work: list[select.ClassWork], wanted: str) -> select.ClassWork | None
 def _chart(work: select.ClassWork | None, limit_ms: float) -> dict | None:
     """The figure of a class, None when fewer than two of its trials can be drawn."""
     points = work.points if work else []
-    return figure(points, work.quality, limit_ms, work.least_quality) if work and len(points) > 1 else None
+    return figure(points, work.quality, work.limit_ms(limit_ms), work.gate) if work and len(points) > 1 else None
 
 
 @require_POST

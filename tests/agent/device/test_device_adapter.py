@@ -35,6 +35,7 @@ def test_this_machine_is_some_device(tmp_path):
     assert 0 < usage.memory_used < usage.memory_total == hardware.memory_bytes
     assert 0 < usage.disk_used <= usage.disk_total
     assert 0 < device.free_storage() < usage.disk_total
+    assert usage.disk_total - usage.disk_used == pytest.approx(device.free_storage(), abs=64 * 2**20)
     assert 2**20 < usage.agent_memory < usage.memory_total
     assert usage.power > 0
     assert not device.simulated

@@ -8,8 +8,10 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from fleet.accounts.roles import Role
 from fleet.api.routes import api
 from fleet.catalog.models import Trial
-from fleet.devices.models import Device
+from fleet.devices.models import Device, Group
+from fleet.jobs.models import Job
 from fleet.jobs.services import start_optimization
+from fleet.rollouts.models import Rollout
 from tests.conftest import make_device
 from tests.fleet.builders import make_release, make_variant, make_version
 
@@ -139,6 +141,33 @@ def test_a_rollout_tells_who_had_it_already_from_who_was_left_out(client, operat
     assert answer.json()["detail"].startswith("None of the 2 devices can take it: 1 already runs it; ")
 
 
+def test_a_preview_says_which_devices_are_too_small_and_by_what(client, operator, bearer):
+    headers = bearer(operator)
+    release = make_release(classes=("embedded",))
+    variant = release.variants.get()
+    variant.manifest["memory_bytes"] = 210 * 2**20
+    variant.save()
+    group = Group.objects.create(name="hall")
+    small, large = make_device(hardware={"memory_bytes": 128 * 2**20}), make_device()
+    group.devices.set([small, large, make_device(device_class="mobile")])
+    rows = client.get(f"/api/releases/{release.pk}/preview?group=hall", **headers).json()
+    assert {row["device"]: row["verdict"] for row in rows["items"]} == {
+        device.pk: verdict
+        for device, verdict in zip(group.devices.all(), ("blocked", "update", "no_variant"), strict=True)
+    }
+    assert rows["count"] == 3
+    blocked = client.get(f"/api/releases/{release.pk}/preview?group=hall&verdict=blocked", **headers).json()["items"]
+    reason = "The model needs 210.0 MiB of memory; a model may take 96.0 MiB on this device."
+    assert [(row["device"], row["reason"], row["variant"]) for row in blocked] == [(small.pk, reason, variant.pk)]
+    named = f"/api/releases/{release.pk}/preview?device={small.pk}&device={large.pk}"
+    assert [row["device"] for row in client.get(named, **headers).json()["items"]] == [small.pk, large.pk]
+    assert client.get(f"/api/releases/{release.pk}/preview", **headers).status_code == 409
+    body = json.dumps({"release": release.pk, "devices": [small.pk]})
+    refused = client.post("/api/rollouts", body, "application/json", **headers)
+    assert (refused.status_code, Rollout.objects.count()) == (409, 0)
+    assert reason[10:-1] in refused.json()["detail"]
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -226,6 +255,24 @@ def test_trials_say_what_they_measured_and_which_can_be_released(client, operato
     )
     rows = client.get(f"/api/versions/{version.pk}/trials", **bearer(operator)).json()["items"]
     assert {row["name"]: bool(row["variant"]) for row in rows} == {"fp16-1": True, "int8": False}
+
+
+def test_where_a_variant_comes_from_is_told_of_the_trial_the_variant_and_the_release(client, operator, bearer):
+    version = make_version()
+    trial = make_variant(version, "mobile").trial
+    job = Job.objects.create(kind="optimize", version=version, device_class="mobile", created_by=operator)
+    trial.job, trial.lineage = job, {"input": version.digest, "job": job.pk, "asked_by": operator.username}
+    trial.save()
+    address, headers = f"/api/versions/{version.pk}", bearer(operator)
+    told = client.get(f"{address}/trials", **headers).json()["items"][0]
+    assert (told["lineage"], told["job"]) == (trial.lineage, job.pk)
+    variant = client.get(f"{address}/variants", **headers).json()[0]
+    assert (variant["lineage"], variant["job"], variant["trial"]) == (trial.lineage, job.pk, trial.pk)
+    assert (variant["recipe"], variant["figures"]) == (trial.recipe, trial.figures)
+    release = client.post(f"{address}/releases", b'{"notes": "as it won"}', "application/json", **headers).json()
+    assert (release["created_by"], release["notes"]) == (operator.username, "as it won")
+    assert release["created_at"]
+    assert release["variants"] == [variant]
 
 
 def test_an_upload_that_is_no_model_is_refused_and_leaves_nothing(client, operator, bearer):

@@ -91,6 +91,7 @@ class SampleFleet:
                 name=tried.name,
                 recipe=tried.recipe,
                 figures=tried.figures(),
+                lineage=sample_trials.LINEAGE,
                 verdict=tried.verdict,
                 reason=tried.reason,
                 score=tried.score,
@@ -311,6 +312,13 @@ class SampleFleet:
                 heartbeat_at=self.now,
                 attempts=1,
             )
+            if state == "succeeded":
+                job.result = {"gates": sample_trials.GATES}
+                job.save()
+                asked = {"job": job.pk, "asked_by": self.operator.username, "asked_at": made.isoformat()}
+                Trial.objects.filter(version=version, device_class=device_class).update(
+                    job=job, lineage=sample_trials.LINEAGE | asked
+                )
             if state == "running":
                 Trial.objects.filter(version=version, device_class=device_class).update(job=job)
                 lines = ["Started, attempt 1 of 3.", "Rewrote the archive: 41 tensors, 2 pickled entries dropped."]

@@ -3,7 +3,7 @@
 import pytest
 
 from fleet.dashboard.figures import NBSP
-from fleet.dashboard.pareto import Point, figure, frontier
+from fleet.dashboard.pareto import Gate, Point, figure, frontier
 from fleet.dashboard.placement import Mark, places
 from fleet.dashboard.recipes import recipe_words
 from fleet.dashboard.scale import ruler
@@ -80,11 +80,12 @@ def test_the_chart_marks_the_winner_the_beaten_and_the_failed():
     names = {trace["name"]: trace for trace in drawn["data"] if "name" in trace}
     assert names["Chosen"]["text"] == ["2"]
     assert names["Chosen"]["error_y"]["arrayminus"] == [1.0]
-    assert names["Beaten by another"]["customdata"] == [["poor &lt;b>", f"5{NBSP}B"]]
+    assert names["Beaten by another"]["customdata"] == [["poor &lt;b>", f"5{NBSP}B", ""]]
+    assert names["Chosen"]["customdata"][0][2] == " (95 % interval 96.0 to 98.0)"
     assert names["Gates not passed"]["x"] == [0.5]
     assert drawn["data"][0]["x"] == [1.0, 2.0], "a trial that failed is no part of the frontier"
     assert drawn["layout"]["shapes"] == [], "the promise is far away and would flatten the chart"
-    assert [said["text"] for said in drawn["layout"]["annotations"]] == ["100 ms promise →"]
+    assert [said["text"] for said in drawn["layout"]["annotations"]] == ["100 ms allowed →"]
 
 
 def test_every_mark_has_its_number_and_none_lies_on_another_mark():
@@ -111,15 +112,26 @@ def test_the_promise_is_drawn_where_it_is_near():
     assert drawn["layout"]["xaxis"]["range"][1] > 100
 
 
-def test_the_gate_of_success_is_a_line_and_what_passes_both_is_marked():
-    drawn = figure([GOOD, FAST], "Task success (%)", 100, least_quality=95.0)
+@pytest.mark.parametrize(
+    ("whole", "line", "passes", "words"),
+    [
+        (False, "success above 95.0 %", "passes both gates", "The mark must stay above the line, 2 points below"),
+        (
+            True,
+            "intervals above 95.0 %",
+            "passes with its whole bar here",
+            "The whole bar must stay above the line, 2 ",
+        ),
+    ],
+)
+def test_the_gate_of_success_is_a_line_that_says_what_has_to_be_above_it(whole, line, passes, words):
+    gate = Gate(95.0, 2.0, whole=whole)
+    drawn = figure([GOOD, FAST], "Task success (%)", 100, gate)
     lines = [shape for shape in drawn["layout"]["shapes"] if shape["type"] == "line"]
     assert [(line["y0"], line["y1"]) for line in lines] == [(95.0, 95.0)]
-    assert {said["text"].strip() for said in drawn["layout"]["annotations"]} == {
-        "100 ms promise →",
-        "success gate 95.0 %",
-        "passes both gates",
-    }
+    said = {said["text"].strip() for said in drawn["layout"]["annotations"]}
+    assert said == {"100 ms allowed →", line, passes}
+    assert gate.words.startswith(words)
 
 
 def test_a_recipe_is_one_line():

@@ -61,7 +61,7 @@ def test_the_preview_judges_every_device_before_anything_happens(operating, hall
     for verdict in ("2 to update", "1 runs it already", "1 too small", "1 without a variant", "5 accepted devices"):
         assert verdict in text
     assert "The release has no variant for edge server devices." in text
-    assert "the device&#x27;s storage holds" in text
+    assert "The update writes 3.8 MiB and leaves 32.0 MiB free; 0.0 MiB are free on this device." in text
     assert "stranger" not in text
     assert "Roll out to 2 devices" in text
     assert not Rollout.objects.exists()
@@ -132,7 +132,10 @@ def test_half_a_wish_starts_nothing(operating, hall, release):
 def test_a_long_preview_is_cut_and_says_so(operating, sample_fleet):
     fleet = sample_fleet(300)
     text = flat(operating.get(f"/rollouts/new?release={fleet.releases[1].pk}&group=factory-floor"))
-    assert re.search(r"The first 200 of 2\d\d devices are listed; the counts above are of all\.", text)
+    assert re.search(r"The first 200 of 2\d\d devices are listed, those left out before the others; the counts", text)
+    Device.objects.filter(name=fleet.devices[200].name).update(storage_free=1000)
+    text = flat(operating.get(f"/rollouts/new?release={fleet.releases[1].pk}&group=factory-floor"))
+    assert text.index("0.0 MiB are free on this device.") < text.index("It will be updated")
     assert text.count('<a href="/devices/d-') == 200
 
 

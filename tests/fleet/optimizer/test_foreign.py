@@ -175,6 +175,14 @@ def test_the_page_shows_every_trial_without_anything_else(classifier, tmp_path):
     page = (tmp_path / "report.html").read_text()
     for trial in report["trials"]:
         assert trial["name"] in page
+        assert trial["lineage"]["input"] == report["lineage"]["input"]
+        assert trial["lineage"]["machine"] in page
+    shown = page.replace("\N{NO-BREAK SPACE}", " ")
+    assert shown.count("All figures and lineage") == len(report["trials"])
+    for words in (f'title="{report["lineage"]["input"]}"', "the same class in ", "Energy of a decision", "numpy"):
+        assert words in shown
+    assert report["gates"]["loss_points"] == 2.0
+    assert "The mark must stay above the line, 2 points below the original" in shown
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "<script" not in page
 

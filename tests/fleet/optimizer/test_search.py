@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import platform
 import subprocess
 import sys
 import time
@@ -104,7 +105,17 @@ def test_a_smaller_variant_wins_and_every_trial_says_why(outcome):
 
 def test_what_was_measured_of_the_winner_is_complete(outcome):
     figures = trial(outcome, outcome.winner).figures
-    for name in ("p50_ms", "p95_ms", "peak_bytes", "memory_bytes", "compressed_bytes", "load_ms", "cosine"):
+    for name in (
+        "p50_ms",
+        "p95_ms",
+        "p50_all_ms",
+        "p95_all_ms",
+        "peak_bytes",
+        "memory_bytes",
+        "compressed_bytes",
+        "load_ms",
+        "cosine",
+    ):
         assert figures[name] > 0, name
     assert figures["peak_bytes"] > figures["memory_bytes"]
     assert figures["episodes"] == BUDGET.episodes
@@ -156,6 +167,11 @@ def test_where_it_came_from_is_recorded(outcome, upload):
     assert outcome.lineage["input"] == hashlib.sha256(upload.read_bytes()).hexdigest()
     assert outcome.lineage["tools"]["torch"].startswith("2.")
     assert outcome.lineage["evaluator"] == EVALUATOR
+    for each in outcome.trials:
+        assert {name: each.lineage[name] for name in outcome.lineage} == outcome.lineage
+        assert each.lineage["measured_at"].endswith("+00:00")
+        assert platform.node() in each.lineage["machine"]
+    assert outcome.gates["loss_points"] == 2.0
     assert "left out of the upload: data/sample_inputs/model.pt" in outcome.log
 
 
@@ -173,6 +189,7 @@ def test_the_same_search_again_measures_nothing(outcome, upload, cache, tmp_path
     second = optimize(request(upload, cache), tmp_path, again)
     assert not again.measured
     assert [each.figures for each in second.trials] == [each.figures for each in outcome.trials]
+    assert [each.lineage for each in second.trials] == [each.lineage for each in outcome.trials]
     assert second.winner == outcome.winner
 
 

@@ -4,7 +4,7 @@ import json
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from django.template.loader import render_to_string
 from agent.inference.policy_card import CardError
 from agent.wire.hardware import DeviceClass
 from fleet.catalog.services import EVALUATORS
-from fleet.optimizer import intake
-from fleet.optimizer.contract import BUDGETS, Constraints, Outcome, Request, Trial
+from fleet.dashboard.pareto import Box, Point, box_of
+from fleet.dashboard.selectors.trials import ordered, shown_as
+from fleet.dashboard.selectors.versions import ClassWork, by_class
+from fleet.optimizer import intake, verdict
+from fleet.optimizer.contract import BUDGETS, Constraints, Outcome, Request
 from fleet.optimizer.errors import OptimizerError
-from fleet.optimizer.evaluation import Figures
 from fleet.optimizer.recipe import recipe_for
 from fleet.optimizer.search import optimize
 from fleet.settings import BASE_DIR
@@ -136,18 +138,33 @@ def _keep(outcome: Outcome, given: dict[str, Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One trial in the drawing: where, how large, and what it is called. Coordinates of the drawing's 0 … 100."""
+    """One trial in the drawing, which is 250 wide and 100 high: its middle, its interval's ends, how large it is."""
 
-    number: int
-    trial: Trial
+    point: Point
     x: float
     y: float
+    top: float
+    bottom: float
     radius: float
 
 
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What the dashboard's chart shows, for a page without scripts. A line that lies outside is None."""
+
+    marks: list[Mark]
+    box: Box
+    limit: float | None
+    gate: float | None
+
+
 def page(outcome: Outcome, name: str, device_class: str) -> str:
-    """One file that a browser shows without anything else: the trade-off, and every trial with its reason."""
-    quality = "success" if any("success" in trial.figures for trial in outcome.trials) else "cosine"
+    """One file that a browser shows without anything else: the trade-off, and every trial with all that is known."""
+    trials = [
+        replace(shown_as(trial, number, device_class), gates=outcome.gates)
+        for number, trial in enumerate(outcome.trials, 1)
+    ]
+    (work,) = by_class(ordered(trials))
     return render_to_string(
         "models/report.html",
         {
@@ -155,42 +172,37 @@ def page(outcome: Outcome, name: str, device_class: str) -> str:
             "outcome": outcome,
             "name": name,
             "device_class": device_class,
-            "quality": "Task success" if quality == "success" else "Cosine similarity to the original",
-            "marks": _marks(outcome.trials, quality),
-            # What was not measured is None: a template cannot tell a missing key from an empty text.
-            "trials": [
-                (number, trial, {**dict.fromkeys(Figures.__struct_fields__), **trial.figures})
-                for number, trial in enumerate(outcome.trials, 1)
-            ],
+            "work": work,
+            "limit_ms": work.limit_ms(verdict.DEADLINE_MS),
+            "drawing": _drawing(work),
         },
     )
 
 
-def _marks(trials: list[Trial], quality: str) -> list[Mark]:
-    """Latency beside the original's to the right, quality upwards; the area of a mark is the file's size."""
-    shown = [
-        (number, trial)
-        for number, trial in enumerate(trials, 1)
-        if quality in trial.figures and trial.figures.get("p50_ms")
-    ]
-    if not shown:
-        return []
-    across = _scale([trial.figures["ratio_p50"] for _, trial in shown])
-    up = _scale([trial.figures[quality] for _, trial in shown])
-    most = max(trial.figures["bytes"] for _, trial in shown)
-    return [
+def _drawing(work: ClassWork) -> Drawing | None:
+    points, limit = work.points, work.limit_ms(verdict.DEADLINE_MS)
+    if not points:
+        return None
+    box = box_of(points, limit, work.gate)
+
+    def across(latency: float) -> float:
+        return 250 * (latency - box.left) / (box.right - box.left)
+
+    def down(quality: float) -> float:
+        return 100 * (box.high - quality) / (box.high - box.low)
+
+    most = max(point.size or 0 for point in points) or 1
+    marks = [
         Mark(
-            number,
-            trial,
-            across(trial.figures["ratio_p50"]),
-            100 - up(trial.figures[quality]),
-            1.2 + 2.4 * (trial.figures["bytes"] / most) ** 0.5,
+            point,
+            across(point.latency),
+            down(point.quality),
+            down(point.quality if point.high is None else point.high),
+            down(point.quality if point.low is None else point.low),
+            1.2 + 2.4 * ((point.size or 0) / most) ** 0.5,
         )
-        for number, trial in shown
+        for point in points
     ]
-
-
-def _scale(values: list[float]):
-    """From the values' range to 8 … 92."""
-    low, high = min(values), max(values)
-    return lambda value: 50.0 if high == low else 8 + 84 * (value - low) / (high - low)
+    return Drawing(
+        marks, box, across(limit) if limit < box.right else None, None if work.gate is None else down(work.gate.least)
+    )
