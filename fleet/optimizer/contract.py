@@ -78,8 +78,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 class Trial(msgspec.Struct, kw_only=True):
     """One candidate as it was made and measured.
 
-    artifact is the folder with model.onnx, card.json, golden.npz and facts.json; None when it was not made.
-    score is the objective (less is better); None unless it passed. Figures are listed in `evaluation.Figures`.
+    artifact is the folder with model.onnx, golden.npz, facts.json, and card.json where there is a card; None when it
+    was not made. score is the objective (less is better); None unless it passed. Figures are listed in
+    `evaluation.Figures`.
     """
 
     name: str
