@@ -1,5 +1,4 @@
-"""A trial's folder becomes a variant: the model file cut at tensor boundaries, then card (where there is
-one) and golden observations.
+"""A trial's folder becomes a variant: the model file cut at tensor boundaries, then card (if any), golden observations.
 
 The concatenation of the model's parts is the file, byte for byte, so that a device needs no ONNX library to put it
 together; and a tensor that two versions share lies in a part that they share, so that it is sent once.
