@@ -269,12 +269,9 @@ class _Connection:
         """Read on for a moment: closing over unread bytes would take the reply back from whoever is still sending."""
         _shut(self.socket, socket.SHUT_WR)
         until = time.monotonic() + self._limits.linger_seconds
-        taken = 0
-        try:
-            while taken < self._limits.body and (data := self._receive(until)):
-                taken += len(data)
-        except OSError:
-            pass
+        with contextlib.suppress(OSError):
+            while self._receive(until):
+                pass
 
 
 def _shut(client: socket.socket, how: int) -> None:
