@@ -1,7 +1,7 @@
 """Requests and replies of HTTP/1.1, to and from bytes. Pure.
 
-Parsed by hand, because the standard library's parser takes longer than a small model. What cannot be read for sure (a
-repeated length, a folded header) is refused, never guessed.
+Parsed by hand, because the standard library's parser takes what can be read in two ways. Here what cannot be read for
+sure (a repeated length, a folded header) is refused, never guessed.
 """
 
 import re

@@ -1,7 +1,8 @@
 """HTTP/1.1 for the few programs of one device, on loopback or a unix socket: bounded, and quick on small requests.
 
-A thread for each connection, which stays: no request pays for a new one. A reply is written at once, so that it leaves
-as one packet.
+The standard library's server bounds each read and not a whole request, and takes as many connections as come. Here a
+request has its deadlines, bodies together have a bound, and connections are counted. Each has a thread, which stays: no
+request pays for a new one. A reply is written at once, so that it leaves as one packet.
 """
 
 import contextlib

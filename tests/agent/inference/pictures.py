@@ -7,8 +7,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 
-def seeing_variant() -> dict[str, Any]:
-    """What `variant` takes for a model whose every action is the image's mean red, green and blue."""
+def seeing_variant(side: int = 4, length: int = 2, words: str = "look") -> dict[str, Any]:
+    """What `variant` takes for a model whose every action is the image's mean red, green and blue.
+
+    It sees side x side pixels, and reads so many of the words.
+    """
     nodes = [
         helper.make_node("ReduceMean", ["camera", "axes"], ["mean"], keepdims=0),
         helper.make_node("Cast", ["words"], ["numbers"], to=TensorProto.FLOAT),
@@ -25,8 +28,8 @@ def seeing_variant() -> dict[str, Any]:
         nodes,
         "seeing",
         [
-            helper.make_tensor_value_info("camera", TensorProto.FLOAT, [1, 3, 4, 4]),
-            helper.make_tensor_value_info("words", TensorProto.INT64, [1, 2]),
+            helper.make_tensor_value_info("camera", TensorProto.FLOAT, [1, 3, side, side]),
+            helper.make_tensor_value_info("words", TensorProto.INT64, [1, length]),
         ],
         [helper.make_tensor_value_info("actions", TensorProto.FLOAT, [1, 2, 3])],
         initializers,
@@ -37,9 +40,9 @@ def seeing_variant() -> dict[str, Any]:
         "model_bytes": bytes(made.SerializeToString()),
         "card_changes": {
             "inputs": {
-                "camera": {"kind": "image", "height": 4, "width": 4},
-                "words": {"kind": "instruction", "length": 2},
+                "camera": {"kind": "image", "height": side, "width": side},
+                "words": {"kind": "instruction", "length": length},
             },
-            "tokenizer": {"kind": "words", "vocabulary": ["<pad>", "look"]},
+            "tokenizer": {"kind": "words", "vocabulary": ["<pad>", *words.split()]},
         },
     }

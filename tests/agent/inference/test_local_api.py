@@ -5,9 +5,14 @@ import json
 import logging
 import os
 import random
+import re
+import shlex
+import shutil
 import socket
 import stat
+import subprocess
 import threading
+import tomllib
 
 import numpy as np
 import pytest
@@ -20,6 +25,8 @@ from agent.inference.http_server import Limits
 from agent.inference.inference_engine import InferenceEngine
 from tests.agent.inference.apis import Program, serving, spoken
 from tests.agent.inference.folders import folder_of
+from tests.agent.inference.pictures import seeing_variant
+from tests.agent.support import ROOT
 from tests.agent.variants import variant
 from tests.agent.waiting import wait_for
 
@@ -254,8 +261,6 @@ def test_a_swap_under_load_drops_no_request_and_names_the_model_that_answered(en
 @pytest.fixture
 def seeing(load):
     """An engine whose model looks at an image, and answers with the mean of its red, green and blue."""
-    from tests.agent.inference.pictures import seeing_variant
-
     made = InferenceEngine()
     made.swap(load(**seeing_variant()))
     return made
@@ -328,6 +333,28 @@ def test_a_model_without_a_card_cannot_act_and_says_what_to_do(engine, load):
         assert told["error"] == "The model has no policy card. Send it tensors, at /v2/models/tiny/infer."
         assert program.infer([STATE])[1]["outputs"][0]["data"] == TWENTY
         program.close()
+
+
+def test_the_examples_of_its_page_do_what_they_say(load, tmp_path, monkeypatch, capsys):
+    page = (ROOT / "docs/local-api.md").read_text()
+    blocks = re.findall(r"```(\w*)\n(.*?)```", page, re.DOTALL)
+    examples = [code for language, code in blocks if language == "python"]
+    (command,) = [code for language, code in blocks if not language]
+    sees = seeing_variant(96, 4, "look grasp the red square")
+    folder_of(variant(**sees), tmp_path / "artifact")
+    monkeypatch.chdir(tmp_path)
+    engine = InferenceEngine()
+    engine.swap(inference_engine.load(tmp_path / "artifact", name="arm"))
+    with serving(engine) as api:
+        for code in examples:
+            exec(code.replace("8008", str(api.port)), {})  # noqa: S102 -- the page's own
+        assert len(capsys.readouterr().out.splitlines()) == 1 + 3 + 4
+        words = shlex.split(command.replace("8008", str(api.port)))
+        if shutil.which(words[0]):
+            done = subprocess.run([*words, "--noproxy", "*"], capture_output=True, check=True)
+            assert json.loads(done.stdout)["actions"][0] == pytest.approx([0.5, 0.5, 0], abs=0.01)
+        told = tomllib.loads(next(code for language, code in blocks if language == "toml"))
+        assert set(told) == {"api", "api_token"}
 
 
 # --- Around it ---
