@@ -44,6 +44,8 @@ def add_version(
     notes = text.notes(notes, "A version's notes", 1024)
     if evaluator and evaluator not in EVALUATORS:
         raise Refused(f"There is no evaluator {evaluator}; installed are {', '.join(evaluators())}.")
+    if evaluator and not card:
+        raise Refused(f"The evaluator {evaluator} needs a policy card to run episodes. Add the card, or leave it out.")
     card_data = _checked_card(card)
     digest, size = store.put(upload.chunks(), settings.MAX_UPLOAD_BYTES)
     try:

@@ -14,7 +14,7 @@ CLASSES = tuple(value.value for value in DeviceClass)
 class Measured:
     """One trial. Each figure is None when it was not measured; success and its interval are shares from 0 to 1.
 
-    bytes is the model file, transfer what a device fetches: that file, the policy card and the golden observations.
+    bytes is the model file, transfer what a device fetches: that file, golden observations and its card, if any.
     ratio_p50 is its latency as a multiple of the original's, both timed in turn; low and high are 95 % intervals.
     allowed_loss: points of success that its job allowed it to lose, None where the job said nothing.
     """
