@@ -19,6 +19,8 @@ from agent.inference.http_message import HttpError, Reply, Request, encode, pars
 log = logging.getLogger(__name__)
 
 _CHUNK = 256 * 1024
+#: Seconds that a program which is turned away may keep the others waiting.
+_AWAY_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ class _Connection:
             except HttpError as problem:
                 # What else was sent is not known to begin with a request: this connection ends.
                 self._send(self._server.refuse(problem), keep=False)
-                self._linger()
+                self._linger(self._limits.linger_seconds)
                 return
             if not keep:
                 return
@@ -153,13 +155,9 @@ class _Connection:
     def turn_away(self) -> None:
         """Too many programs are connected already."""
         busy = HttpError(503, f"{self._limits.connections} programs are connected already. Close one, or try later.")
-        try:
-            self.socket.settimeout(0.2)
+        with contextlib.suppress(OSError), self.socket:
             self._send(self._server.refuse(busy), keep=False)
-        except OSError:
-            pass
-        finally:
-            self.socket.close()
+            self._linger(_AWAY_SECONDS)
 
     def _one(self, request: Request, keep: bool) -> bool:
         """Answer one request; whether the connection stays."""
@@ -266,10 +264,10 @@ class _Connection:
         self.socket.settimeout(self._limits.reply_seconds)
         self.socket.sendall(encode(reply, keep))
 
-    def _linger(self) -> None:
+    def _linger(self, seconds: float) -> None:
         """Read on for a moment: closing over unread bytes would take the reply back from whoever is still sending."""
         _shut(self.socket, socket.SHUT_WR)
-        until = time.monotonic() + self._limits.linger_seconds
+        until = time.monotonic() + seconds
         with contextlib.suppress(OSError):
             while self._receive(until):
                 pass

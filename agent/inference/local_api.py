@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from agent import __version__
 from agent.config import Listen
 from agent.inference import metrics
 from agent.inference.http_message import HttpError, Reply, Request
@@ -255,9 +256,7 @@ class LocalApi:
         return Reply(200, [text], metrics.CONTENT_TYPE)
 
     def _describe_server(self, _: Request) -> Reply:
-        from agent.inference import open_inference
-
-        return _json(open_inference.server_metadata())
+        return _json({"name": "edge-agent", "version": __version__, "extensions": ["binary_tensor_data"]})
 
     # --- The model ---
 

@@ -4,7 +4,9 @@ Pure functions of bytes. A request's JSON describes the tensors; those with `bin
 (little endian, row major), in order. What a shape claims is compared with what is there before any room is made.
 """
 
+import functools
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +14,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from agent import __version__
 from agent.inference.inference_engine import LoadedModel
 from agent.inference.runtimes import InputError, Tensor
 
@@ -65,10 +66,9 @@ class InferRequest(msgspec.Struct, frozen=True):
 
 
 _REQUEST = msgspec.json.Decoder(InferRequest)
-_ANYTHING: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Any)
-_INTEGERS: msgspec.json.Decoder[Any] = msgspec.json.Decoder(list[int])
-#: What flat data is decoded with, by numpy's kind of number.
-_FLAT = {"f": msgspec.json.Decoder(list[float]), "i": _INTEGERS, "u": _INTEGERS, "b": _ANYTHING}
+#: What data is decoded as, by numpy's kind of number.
+_NUMBERS: dict[str, type] = {"b": bool, "i": int, "u": int, "f": float}
+_NESTED = re.compile(rb"\s*\[\s*\[")
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -109,7 +109,7 @@ def _from_bytes(
             f"The input {given.name[:80]!r} of shape {list(given.shape)} and {given.datatype} takes {wanted} bytes; "
             f"its binary_data_size is {str(size)[:40]}."
         )
-    if bytes(given.data):
+    if memoryview(given.data):
         raise InputError(f"The input {given.name[:80]!r} has both data and a binary_data_size.")
     if at + wanted > len(view):
         raise InputError(f"The body ends within the input {given.name[:80]!r}.")
@@ -123,30 +123,43 @@ def _from_bytes(
 
 
 def _from_json(given: RequestInput, dtype: str) -> NDArray[np.generic]:
-    if not bytes(given.data):
+    data = memoryview(given.data)
+    if not data:
         raise InputError(f"The input {given.name[:80]!r} has neither data nor a binary_data_size.")
     kind = np.dtype(dtype).kind
+    rank = len(given.shape) if _NESTED.match(data) else 1
     try:
-        try:
-            values = _FLAT[kind].decode(given.data)
-        except msgspec.ValidationError:
-            values = _ANYTHING.decode(given.data)  # nested, or wrong
-        found = np.array(values) if isinstance(values, list) else None
-    except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as problem:
-        raise InputError(f"The data of {given.name[:80]!r} is no array of numbers.") from problem
-    allowed = {"b": "b", "f": "fiu"}.get(kind, "iu")
-    if found is None or (found.size and found.dtype.kind not in allowed):
-        raise InputError(f"The data of {given.name[:80]!r} is no array of {given.datatype}.")
-    if found.size != math.prod(given.shape):
+        values = _decoder(_NUMBERS[kind], rank).decode(data)
+        with np.errstate(over="ignore"):
+            array = np.array(values, dtype)
+    except (msgspec.DecodeError, RecursionError) as problem:
+        words = f"is not {given.datatype}, flat or nested as its shape {list(given.shape)}"
+        raise InputError(f"The data of {given.name[:80]!r} {words}: {problem}.") from problem
+    except ValueError as problem:
+        raise InputError(f"The rows in the data of {given.name[:80]!r} are not of one length.") from problem
+    except OverflowError as problem:
+        raise _beyond(given) from problem
+    if kind == "f" and not np.isfinite(array).all():
+        raise _beyond(given)
+    if array.size != math.prod(given.shape):
         raise InputError(
-            f"The input {given.name[:80]!r} has {found.size} numbers, its shape {list(given.shape)} takes "
+            f"The input {given.name[:80]!r} has {array.size} numbers, its shape {list(given.shape)} takes "
             f"{math.prod(given.shape)}."
         )
-    with np.errstate(over="ignore", invalid="ignore"):
-        array = found.astype(dtype)
-    if found.size and (not np.isfinite(array).all() if kind == "f" else kind in "iu" and (array != found).any()):
-        raise InputError(f"The data of {given.name[:80]!r} has a number that is beyond {given.datatype}.")
     return _shaped(array, given)
+
+
+@functools.lru_cache(maxsize=128)
+def _decoder(number: type, rank: int) -> msgspec.json.Decoder[Any]:
+    """Of lists of that number, nested so deep."""
+    kind: Any = number
+    for _ in range(rank):
+        kind = list[kind]
+    return msgspec.json.Decoder(kind)
+
+
+def _beyond(given: RequestInput) -> InputError:
+    return InputError(f"The data of {given.name[:80]!r} has a number that is beyond {given.datatype}.")
 
 
 def _shaped(array: NDArray[Any], given: RequestInput) -> NDArray[np.generic]:
@@ -198,10 +211,6 @@ def model_metadata(model: LoadedModel) -> dict[str, Any]:
         "inputs": _described(model.runtime.inputs),
         "outputs": _described(model.runtime.outputs),
     }
-
-
-def server_metadata() -> dict[str, Any]:
-    return {"name": "edge-agent", "version": __version__, "extensions": ["binary_tensor_data"]}
 
 
 def _described(tensors: Mapping[str, Tensor]) -> Sequence[dict[str, Any]]:
