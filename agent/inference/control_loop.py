@@ -82,7 +82,8 @@ class ControlLoop(threading.Thread):
         """Why nothing is done with a model that is there; once for each."""
         if model is not None and model is not self._without_card:
             log.warning(
-                "the model %s has no policy card, so this device does not act by itself; it answers its local API",
+                "the model %s has no policy card, so this device does not act by itself: programs send it tensors, "
+                "through the local API",
                 model.name,
             )
         self._without_card = model

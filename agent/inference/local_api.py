@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-#: Bytes of JSON in one request. Raw tensors after it are bounded by `Limits.body`.
-MAX_JSON = 16 * 1024**2
-#: JSON beyond this is decoded one request after the other: as Python's numbers it takes eight times its size.
-LARGE_JSON = 1024**2
+#: Bytes of JSON in one request, to /act (an image in base64) and with tensors. Raw ones are bounded by `Limits.body`.
+MAX_ACT, MAX_JSON = 16 * 1024**2, 4 * 1024**2
+#: JSON beyond this is decoded one request after the other: as Python's numbers it takes up to 16 times its size.
+LARGE_JSON = 256 * 1024
 #: Seconds between two attempts to listen where something else does.
 RETRY_SECONDS = 10.0
 _MODEL_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/ready|/infer)?")
@@ -194,7 +194,7 @@ class LocalApi:
         from agent.inference import open_inference
 
         body = request.body
-        size = _json_size(request)
+        size = _json_size(request, MAX_JSON)
         if size > LARGE_JSON:
             with self._large:
                 wish, feeds = open_inference.read(body, size)
@@ -215,7 +215,7 @@ class LocalApi:
         self._named()
         from agent.inference import act, policy_card
 
-        size = _json_size(request)
+        size = _json_size(request, MAX_ACT)
 
         def ask(model: LoadedModel) -> bytes:
             card = model.card
@@ -280,7 +280,7 @@ class LocalApi:
                 return ask(model)
 
 
-def _json_size(request: Request) -> int:
+def _json_size(request: Request, limit: int) -> int:
     """Bytes of the body that are JSON: all of it, or as many as the binary extension's header says."""
     given = request.headers.get("inference-header-content-length")
     if given is None:
@@ -289,10 +289,10 @@ def _json_size(request: Request) -> int:
         size = int(given)
     else:
         raise HttpError(400, "The Inference-Header-Content-Length is no number of bytes within the body.")
-    if size > MAX_JSON:
+    if size > limit:
         raise HttpError(
             413,
-            f"The request has {size} bytes of JSON, the limit is {MAX_JSON}. Send raw tensors, or a smaller image.",
+            f"The request has {size} bytes of JSON, the limit is {limit}. Send raw tensors, or a smaller image.",
         )
     return size
 

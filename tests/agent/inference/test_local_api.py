@@ -498,6 +498,7 @@ def test_what_breaks_inside_is_logged_without_a_word_of_the_observation(engine, 
 
 def test_json_beyond_its_limit_is_refused(engine, monkeypatch):
     monkeypatch.setattr(local_api, "MAX_JSON", 2000)
+    monkeypatch.setattr(local_api, "MAX_ACT", 2000)
     with serving(engine) as api:
         program = Program(api.port)
         for path in ("/act", "/v2/models/tiny/infer"):
