@@ -44,7 +44,7 @@ demo-train: $(VENV)/.installed ## Train the demo's policy from nothing into var/
 test: $(VENV)/.installed-dev ## Every test; the browser journeys where Chromium is present
 	@$(BIN)/python -m pytest
 
-bench: $(VENV)/.installed ## Measure what is claimed beside a baseline: NAME=optimizer
+bench: $(VENV)/.installed ## Measure what is claimed beside a baseline: NAME=agent, NAME=optimizer
 	@$(BIN)/python -m bench $(NAME)
 
 lint: $(VENV)/.installed-dev ## ruff, mypy, import-linter, djlint, and that no migration is missing

@@ -1,5 +1,6 @@
 """The agent's settings: a TOML file, environment variables (EDGE_AGENT_*) and flags; the later of these wins."""
 
+import ipaddress
 import os
 import re
 import socket
@@ -28,6 +29,20 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
+class Listen:
+    """Where the local API is: a loopback address with its port, or the path of a unix socket."""
+
+    host: str = ""
+    port: int = 0
+    path: Path | None = None
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
 class Declared:
     """Hardware that a simulated device declares instead of measuring it."""
 
@@ -41,7 +56,7 @@ class Declared:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything the agent is told. threads 0 means as many as the device has cores."""
+    """Everything the agent is told. threads 0 means as many as the device has cores; api None: there is none."""
 
     data: Path
     server: Server
@@ -52,6 +67,8 @@ class Settings:
     nice: int = 0
     threads: int = 0
     log_level: str = "INFO"
+    api: Listen | None = None
+    api_token: str = field(default="", repr=False)
     declared: Declared | None = None
 
 
@@ -98,6 +115,37 @@ def _token(value: object) -> str:
     return text
 
 
+def _listen(value: object) -> Listen:
+    text = _text(value)
+    if text.startswith("unix:"):
+        path = Path(text.removeprefix("unix:")).expanduser()
+        if not path.is_absolute() or len(os.fsencode(path)) > 100:
+            raise ValueError("is no absolute path of at most 100 bytes (unix:/run/edge-agent/api.sock)")
+        return Listen(path=path)
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname or "", parts.port or 0
+    except ValueError:
+        host, port = "", 0
+    if not host or not port or parts.netloc != text or parts.username is not None:
+        raise ValueError("is neither host:port nor unix:/path")
+    address = "127.0.0.1" if host == "localhost" else host
+    try:
+        loopback = ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ValueError("is not on loopback: the local API is for this device's own programs (127.0.0.1:port)")
+    return Listen(address, port)
+
+
+def _api_token(value: object) -> str:
+    text = _text(value)
+    if text and not re.fullmatch(r"[!-~]{16,256}", text):
+        raise ValueError("is no token (16 to 256 letters, digits and signs, without blanks)")
+    return text
+
+
 def _level(value: object) -> str:
     level = _text(value).upper()
     if level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
@@ -140,6 +188,8 @@ OPTIONS = (
     Option("seed", _whole(0, 2**31 - 1), "number handed to the source (default 0)"),
     Option("nice", _whole(0, 19), "how far the agent steps back for other processes, 0 to 19 (default 0)"),
     Option("threads", _whole(0, 1024), "threads of a decision (default 0: as many as the device has cores)"),
+    Option("api", _listen, "the local API: host:port on loopback, or unix:/path (default: none)"),
+    Option("api_token", _api_token, "token that the local API wants of every program (default: none)", secret=True),
     Option("log_level", _level, "DEBUG, INFO, WARNING or ERROR (default INFO)"),
     Option("declared.cores", _positive, "cores of a simulated device"),
     Option("declared.memory_gib", _positive, "memory of a simulated device, GiB"),
@@ -208,7 +258,10 @@ def build(found: Mapping[str, Any]) -> Settings:
     missing = [f"declared.{key}" for key in _DECLARED if declared and key not in declared]
     if missing:
         raise ConfigError(f"A simulated device declares {', '.join(_DECLARED)}; missing: {', '.join(missing)}.")
-    plain = {key: found[key] for key in ("token", "source", "seed", "nice", "threads", "log_level") if key in found}
+    if "api_token" in found and "api" not in found:
+        raise ConfigError("A token for the local API is set, but no API. Set api as well, or leave the token out.")
+    keys = ("token", "source", "seed", "nice", "threads", "log_level", "api", "api_token")
+    plain = {key: found[key] for key in keys if key in found}
     return Settings(
         data=data_folder(found),
         server=_server(found["server"], found.get("ca", "")),

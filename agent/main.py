@@ -9,9 +9,10 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent import __version__, config, status
 from agent.config import ConfigError, Settings
@@ -40,6 +41,9 @@ from agent.monitor import Monitor
 from agent.wire import codec, topics
 from agent.wire.hardware import DeviceClass, classify
 from agent.wire.messages import Active, BenchmarkArgs, Desired
+
+if TYPE_CHECKING:
+    from agent.inference.local_api import LocalApi
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +111,17 @@ class Agent:
             connection=self._connection,
             kinds={"benchmark": Kind(BenchmarkArgs, benchmarks.run), "ping": Kind(Nothing, self._ping, quick=True)},
         )
-        self._loop = ControlLoop(engine, settings.source, settings.seed, meter, self._idle) if settings.source else None
+        self._busy: set[str] = set()
+        self._busy_lock = threading.Lock()
+        self._loop: ControlLoop | None = None
+        if settings.source:
+            acting = partial(self._idle, "control loop")
+            self._loop = ControlLoop(engine, settings.source, settings.seed, meter, acting)
+        self._api: LocalApi | None = None
+        if settings.api:
+            from agent.inference import local_api  # a device without it does not pay for it
+
+            self._api = local_api.LocalApi(engine, settings.api, settings.api_token, partial(self._idle, "local API"))
         self._changed(saved)
 
     def run(self, stop: threading.Event) -> None:
@@ -118,6 +132,8 @@ class Agent:
         self._telemetry.start()
         if self._loop:
             self._loop.start()
+        if self._api:
+            self._api.start()
         self._connection.start()
         stop.wait()
         self._stop()
@@ -127,6 +143,8 @@ class Agent:
         self._stopping.set()
         if self._loop:
             self._loop.stop(seconds=0.6)
+        if self._api:
+            self._api.stop(seconds=0.3)
         self._machine.stop(seconds=0.6)
         self._connection.stop(self._presence.farewell(), seconds=0.6)
         self._commands.stop(seconds=0.3)
@@ -172,8 +190,14 @@ class Agent:
         )
         self._telemetry.set_interval(saved.config.telemetry_interval)
 
-    def _idle(self, idle: bool) -> None:
-        self._presence.change(idle=idle)
+    def _idle(self, who: str, idle: bool) -> None:
+        """The device is idle when nobody on it says otherwise."""
+        with self._busy_lock:
+            if idle:
+                self._busy.discard(who)
+            else:
+                self._busy.add(who)
+            self._presence.change(idle=not self._busy)
 
     def _manifest(self) -> str:
         active = self._presence.facts.active

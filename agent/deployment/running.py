@@ -37,7 +37,12 @@ class Running:
         if not self._store.installed(digest, manifest):
             raise OSError(f"the installed artifact {digest[:12]} is damaged on the disk")
         return inference_engine.load(
-            self._store.artifact(digest), digest, threads=self._threads, deadline_ms=manifest.deadline_ms
+            self._store.artifact(digest),
+            digest,
+            threads=self._threads,
+            deadline_ms=manifest.deadline_ms,
+            name=manifest.model,
+            version=manifest.version,
         )
 
     def try_load(self, digest: str) -> LoadedModel | None:

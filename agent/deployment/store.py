@@ -3,7 +3,7 @@
 state.json                  what the update machine remembers (written to the side, fsynced, renamed)
 manifests/<digest>.json     of what is being fetched
 parts/<digest>              whole parts; <digest>.partial and .bitmap for those on their way
-artifacts/<digest>/         installed: manifest.json model.onnx card.json golden.npz (tokenizer.json)
+artifacts/<digest>/         installed: manifest.json model.onnx golden.npz (card.json) (tokenizer.json)
 """
 
 import hashlib

@@ -1,4 +1,7 @@
-"""Acts by itself: observe, decide, act, at the policy card's rate. Needs no network."""
+"""Acts by itself: observe, decide, act, at the policy card's rate. Needs no network.
+
+A model without a policy card cannot act by itself: it answers the tensors that programs send it, and the loop is idle.
+"""
 
 import logging
 import threading
@@ -46,6 +49,7 @@ class ControlLoop(threading.Thread):
         self._stop_event = threading.Event()
         self._source: Source | None = None
         self._card: Card | None = None
+        self._without_card: LoadedModel | None = None
         self._last_trouble = ("", 0.0)
 
     def stop(self, seconds: float = 1.0) -> None:
@@ -59,22 +63,34 @@ class ControlLoop(threading.Thread):
         idle = True
         while not self._stop_event.is_set():
             model = self._engine.model
-            if idle != (model is None):
-                idle = model is None
+            card = model.card if model is not None else None
+            if idle != (card is None):
+                idle = card is None
                 self._on_idle(idle)
-            if model is None:
+            if card is None:
+                self._explain(model)
                 self._stop_event.wait(_IDLE_SECONDS)
                 continue
             if due > self._clock():
                 self._stop_event.wait(due - self._clock())
                 continue
             # A late decision is not caught up with: a burst of old ones would help nobody.
-            due = max(due, self._clock() - 1 / model.card.rate_hz) + 1 / model.card.rate_hz
-            self._step(model)
+            due = max(due, self._clock() - 1 / card.rate_hz) + 1 / card.rate_hz
+            self._step(card)
 
-    def _step(self, model: LoadedModel) -> None:
+    def _explain(self, model: LoadedModel | None) -> None:
+        """Why nothing is done with a model that is there; once for each."""
+        if model is not None and model is not self._without_card:
+            log.warning(
+                "the model %s has no policy card, so this device does not act by itself: programs send it tensors, "
+                "through the local API",
+                model.name,
+            )
+        self._without_card = model
+
+    def _step(self, card: "Card") -> None:
         try:
-            source = self._source_for(model)
+            source = self._source_for(card)
             observation = source.observe()
         except Exception as problem:
             self._meter.count(errors=1)
@@ -94,13 +110,13 @@ class ControlLoop(threading.Thread):
         if finished.episodes:
             self._meter.count(episodes=finished.episodes, successes=finished.successes)
 
-    def _source_for(self, model: LoadedModel) -> "Source":
+    def _source_for(self, card: "Card") -> "Source":
         """The source, made again when another card comes: it says what the source has to deliver."""
-        if self._source is None or self._card != model.card:
+        if self._source is None or self._card != card:
             from agent import source
 
-            self._source = source.load(self._name)(model.card, self._seed)
-            self._card = model.card
+            self._source = source.load(self._name)(card, self._seed)
+            self._card = card
         return self._source
 
     def _trouble(self, words: str) -> None:

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from agent.inference import golden, inference_engine, policy_card
+from agent.inference import golden, inference_engine, policy_card, runtimes
 from agent.inference.golden import Golden
 from agent.wire import codec
 from agent.wire import manifest as wire
@@ -15,7 +15,10 @@ def manifest_of(folder: Path) -> wire.Manifest:
 
 
 class Trial:
-    """A loaded variant and its golden observations. Raises CardError, ModelError, GoldenError, WireError or OSError."""
+    """A loaded variant and its golden observations.
+
+    Raises CardError, InputError, ModelError, GoldenError, WireError or OSError.
+    """
 
     def __init__(self, folder: Path, threads: int) -> None:
         self.manifest = manifest_of(folder)
@@ -24,7 +27,10 @@ class Trial:
         self._check_inputs()
 
     def _check_inputs(self) -> None:
-        """What the card makes of an observation must look like what the golden runs were fed with."""
+        """What the golden runs were fed with must be what the model takes, and what the card makes."""
+        runtimes.check(self._golden.feeds(0), self._model.runtime.inputs)
+        if self._model.card is None or self._model.codec is None:
+            return
         made = self._model.codec.feeds(policy_card.blank(self._model.card))
         if set(made) != set(self._golden.inputs):
             raise golden.GoldenError(
@@ -38,11 +44,13 @@ class Trial:
                 )
 
     def largest_error(self) -> float:
-        """The largest absolute difference over all samples. The actions must come out of them, too."""
+        """The largest absolute difference over all samples. With a card, the actions must come out of them, too."""
         largest = 0.0
         for number in range(self._golden.samples):
             outputs = self._model.runtime.run(self._golden.feeds(number))
             largest = max(largest, golden.largest_error(outputs, self._golden, number))
+            if self._model.card is None or self._model.codec is None:
+                continue
             name = self._model.card.actions.output
             if name not in outputs:
                 raise golden.GoldenError(f"The model has no output {name!r}; the policy card names it.")

@@ -44,6 +44,8 @@ def add_version(
     notes = text.notes(notes, "A version's notes", 1024)
     if evaluator and evaluator not in EVALUATORS:
         raise Refused(f"There is no evaluator {evaluator}; installed are {', '.join(evaluators())}.")
+    if evaluator and not card:
+        raise Refused(f"The evaluator {evaluator} needs a policy card to run episodes. Add the card, or leave it out.")
     card_data = _checked_card(card)
     digest, size = store.put(upload.chunks(), settings.MAX_UPLOAD_BYTES)
     try:
@@ -143,8 +145,11 @@ def proposed(version: ModelVersion) -> dict[str, Variant]:
 
 
 def unproven(version: ModelVersion) -> bool:
-    """Whether all that is known of its variants is how they answer made-up inputs."""
-    return not version.evaluation_digest and not version.evaluator
+    """Whether all that is known of its variants is how they answer made-up inputs.
+
+    An evaluator runs episodes through the policy card; without one it can show nothing.
+    """
+    return not version.evaluation_digest and not (version.evaluator and version.card)
 
 
 @transaction.atomic
@@ -170,7 +175,7 @@ def create_release(
     if unproven(version) and not confirmed:
         raise Refused(
             "Nothing has shown that these variants do their job: the version has neither an evaluation set nor an "
-            "evaluator. Confirm that they are released all the same."
+            "evaluator with a policy card. Confirm that they are released all the same."
         )
     won = set(version.trials.filter(verdict="won").values_list("device_class", flat=True))
     for variant in chosen:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,18 @@ class Client:
             if not page["items"] or offset >= page["count"]:
                 return
 
-    def upload(self, model: str, file: Path, card: Path, evaluation: Path, evaluator: str, notes: str) -> dict:
-        with file.open("rb") as a, card.open("rb") as b, evaluation.open("rb") as c:
-            files = {"file": (file.name, a), "card": (card.name, b), "evaluation": (evaluation.name, c)}
+    def upload(
+        self,
+        model: str,
+        file: Path,
+        card: Path | None = None,
+        evaluation: Path | None = None,
+        evaluator: str = "",
+        notes: str = "",
+    ) -> dict:
+        given = {"file": file, "card": card, "evaluation": evaluation}
+        with ExitStack() as stack:
+            files = {name: (path.name, stack.enter_context(path.open("rb"))) for name, path in given.items() if path}
             fields = {"evaluator": evaluator, "notes": notes}
             return self.call("POST", f"/models/{model}/versions", files=files, data=fields, timeout=120)
 

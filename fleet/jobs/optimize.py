@@ -115,7 +115,7 @@ def _keep(job: Job, outcome: "Outcome") -> dict:
                 "score": tried.score,
             },
         )
-        if tried.artifact and version.card:  # without a card a device could not read what it sees into the model
+        if tried.artifact:
             add_variant(trial, Path(tried.artifact))
     for line in outcome.log:
         queue.log(job, line)

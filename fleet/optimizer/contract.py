@@ -78,9 +78,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 class Trial(msgspec.Struct, kw_only=True):
     """One candidate as it was made and measured.
 
-    artifact is the folder with model.onnx, card.json, golden.npz and facts.json; None when it was not made.
-    score is the objective (less is better); None unless it passed. Figures are listed in `evaluation.Figures`.
-    lineage is the outcome's, with the time and the machine of this measurement: an earlier search may have made it.
+    artifact is the folder with model.onnx, golden.npz, facts.json, and card.json where there is a card; None when it
+    was not made. score is the objective (less is better); None unless it passed. Figures are listed in
+    `evaluation.Figures`. lineage is the outcome's, with the time and the machine of this measurement: an earlier search
+    may have made it.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A trial's folder becomes a variant: the model file cut at tensor boundaries, then card and golden observations.
+"""A trial's folder becomes a variant: the model file cut at tensor boundaries, then card (if any), golden observations.
 
 The concatenation of the model's parts is the file, byte for byte, so that a device needs no ONNX library to put it
 together; and a tensor that two versions share lies in a part that they share, so that it is sent once.
@@ -34,6 +34,8 @@ class Facts(msgspec.Struct, frozen=True):
 
 
 class _Card(msgspec.Struct, frozen=True):
+    """What the manifest takes of a policy card, and what holds without one."""
+
     deadline_ms: float = 100.0
 
 
@@ -43,10 +45,11 @@ Store = Callable[[bytes], str]
 def package(folder: Path, put: Store, *, model: str, version: str, variant: str, device_class: str) -> Manifest:
     """Hand each part's bytes to `put` (which returns their SHA-256), and describe them.
 
-    folder holds model.onnx, card.json, golden.npz and facts.json.
+    folder holds model.onnx, golden.npz and facts.json, and card.json where the model has a policy card.
     """
     facts = msgspec.json.decode((folder / "facts.json").read_bytes(), type=Facts)
-    card = msgspec.json.decode((folder / "card.json").read_bytes(), type=_Card)
+    card_file = folder / "card.json"
+    card = msgspec.json.decode(card_file.read_bytes(), type=_Card) if card_file.exists() else _Card()
     whole = hashlib.sha256()
     parts: list[Part] = []
 
@@ -56,7 +59,8 @@ def package(folder: Path, put: Store, *, model: str, version: str, variant: str,
 
     for data in model_parts(folder / "model.onnx"):
         add(data, "model")
-    add((folder / "card.json").read_bytes(), "card")
+    if card_file.exists():
+        add(card_file.read_bytes(), "card")
     add((folder / "golden.npz").read_bytes(), "golden")
     return Manifest(
         model=model,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent import config
-from agent.config import ConfigError, Declared, Server
+from agent.config import ConfigError, Declared, Listen, Server
 from tests.agent.support import ROOT
 
 SERVER = {"EDGE_AGENT_SERVER": "mqtt://broker.local"}
@@ -79,6 +79,28 @@ def test_server_addresses(url, server):
     assert load({"server": url}).server == server
 
 
+@pytest.mark.parametrize(
+    ("given", "listen", "words"),
+    [
+        ("127.0.0.1:8008", Listen("127.0.0.1", 8008), "127.0.0.1:8008"),
+        ("localhost:8008", Listen("127.0.0.1", 8008), "127.0.0.1:8008"),
+        ("[::1]:8008", Listen("::1", 8008), "[::1]:8008"),
+        (
+            "unix:/run/api.sock",
+            Listen(path=Path("/run/api.sock")),
+            "unix:/run/api.sock",
+        ),
+    ],
+)
+def test_where_the_local_api_is(given, listen, words):
+    settings = load({"api": given}, {"EDGE_AGENT_API_TOKEN": "0123456789abcdef"})
+
+    assert (settings.api, str(settings.api)) == (listen, words)
+    assert settings.api_token == "0123456789abcdef"
+    assert "0123456789abcdef" not in repr(settings)
+    assert load().api is None
+
+
 def test_a_ca_file_is_found_beside_the_settings_file(file, tmp_path):
     (tmp_path / "ca.pem").write_text("x")
     settings = config.load({}, {}, file('server = "mqtts://h"\nca = "ca.pem"\n'))
@@ -99,6 +121,15 @@ def test_a_ca_file_is_found_beside_the_settings_file(file, tmp_path):
         ({"nice": "20"}, "--nice: '20' is no whole number from 0 to 19."),
         ({"log_level": "loud"}, "--log-level: 'loud' is no log level"),
         ({"source": "module.factory"}, "does not look like module:factory"),
+        ({"api": "0.0.0.0:8008"}, "--api: '0.0.0.0:8008' is not on loopback"),
+        ({"api": "robot.example:8008"}, "is not on loopback"),
+        ({"api": "8008"}, "is neither host:port nor unix:/path"),
+        ({"api": "127.0.0.1:0"}, "is neither host:port nor unix:/path"),
+        ({"api": "127.0.0.1:99999"}, "is neither host:port nor unix:/path"),
+        ({"api": "127.0.0.1:8008/x"}, "is neither host:port nor unix:/path"),
+        ({"api": "unix:api.sock"}, "is no absolute path of at most 100 bytes"),
+        ({"api": "unix:/" + "x" * 100}, "is no absolute path of at most 100 bytes"),
+        ({"api_token": "0123456789abcdef"}, "A token for the local API is set, but no API."),
         ({"declared.cores": "0"}, "--declared-cores: '0' is no positive number."),
         ({"declared.cores": "4"}, "missing: declared.memory_gib, declared.storage_gib"),
     ],
@@ -115,6 +146,8 @@ def test_a_wrong_token_is_not_shown():
         load(environment={"EDGE_AGENT_TOKEN": "very secret"})
 
     assert "very secret" not in str(problem.value)
+    with pytest.raises(ConfigError, match="EDGE_AGENT_API_TOKEN: its value is no token"):
+        load(environment={"EDGE_AGENT_API": "127.0.0.1:8008", "EDGE_AGENT_API_TOKEN": "short"})
     assert "s3cret" not in repr(load(environment={"EDGE_AGENT_TOKEN": "id.s3cret"}))
 
 

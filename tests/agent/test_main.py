@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -113,6 +114,46 @@ def test_status_tells_what_runs(server, agent, capsys, monkeypatch):
     assert "p-1: active" in words
 
 
+def asked(path, what: str, body: bytes = b"") -> bytes:
+    """The reply of the local API on a unix socket, whole."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        length = f"Content-Length: {len(body)}\r\n" if body else ""
+        client.sendall(f"{what} HTTP/1.1\r\n{length}Connection: close\r\n\r\n".encode() + body)
+        heard = b""
+        while data := client.recv(65536):
+            heard += data
+        return heard
+
+
+def test_an_agent_without_a_local_api_does_not_load_it():
+    code = "import sys, agent.main; print([m for m in sys.modules if m.endswith(('local_api', 'http_server'))])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"
+
+
+def test_programs_reach_the_model_and_say_when_they_need_it(server, agent, tmp_path):
+    path, made = tmp_path / "api.sock", variant(2.0, with_card=False)
+    there = agent(api=f"unix:{path}")
+    server.offer(made)
+    server.wish(made.digest, "p-1")
+    server.ended("p-1", "active")
+    tensor = {"name": "state", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}
+    heard = asked(path, "POST /v2/models/tiny/versions/1/infer", json.dumps({"inputs": [tensor]}).encode())
+    assert heard.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert json.loads(heard.partition(b"\r\n\r\n")[2])["outputs"][0]["data"] == [20.0] * 6
+    counted = wait_for("the sample", lambda: [s for t in server.telemetry for s in t.samples if s.decisions])
+    assert counted[-1].manifest == made.digest
+
+    asked(path, "POST /idle", b'{"idle": false}')
+    wait_for("its word of that", lambda: not server.states[-1].idle)
+    asked(path, "POST /idle", b'{"idle": true}')
+    wait_for("and of this", lambda: server.states[-1].idle)
+    status, seconds = there.terminate()
+    assert (status, seconds < 3, path.exists()) == (0, True, False)
+
+
 def test_status_before_anything_happened(tmp_path, capsys):
     assert main(["status", "--data", str(tmp_path)]) == 0
 
@@ -122,9 +163,14 @@ def test_status_before_anything_happened(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []  # looking changes nothing
 
 
-def test_before_the_first_model_numpy_is_not_in_memory(server, agent):
-    there = agent(source="tests.agent.worlds:steady")
+@pytest.mark.parametrize("api", ["", "a local API"])
+def test_before_the_first_model_numpy_is_not_in_memory(server, agent, api, tmp_path):
+    path = tmp_path / "api.sock"
+    there = agent(source="tests.agent.worlds:steady", api=f"unix:{path}" if api else "")
     wait_for("the device", lambda: server.states)
+    if api:
+        wait_for("its API", path.exists)
+        assert b'"ready":false' in asked(path, "GET /healthz")
     with open(f"/proc/{there.pid}/maps") as maps:
         loaded = maps.read()
 

@@ -100,14 +100,14 @@ def card(**changes: Any) -> dict[str, Any]:
     }
 
 
-def golden(weight: float = 1.0, samples: int = 4, lead: float | None = None) -> bytes:
-    """Observations with the right answers; their first number is positive, or `lead`."""
+def golden(weight: float = 1.0, samples: int = 4, lead: float | None = None, name: str = "state") -> bytes:
+    """Observations of the input `name` with the right answers; their first number is positive, or `lead`."""
     states = np.arange(1, samples * STATE + 1, dtype=np.float32).reshape(samples, 1, STATE) / 10
     if lead is not None:
         states[:, :, 0] = lead
     answers = np.repeat(states.sum(axis=2) * weight, CHUNK * SIZE, axis=1).reshape(samples, 1, CHUNK, SIZE)
     file = io.BytesIO()
-    np.savez(file, **{"input/state": states, "output/actions": answers.astype(np.float32)})
+    np.savez(file, **{f"input/{name}": states, "output/actions": answers.astype(np.float32)})
     return file.getvalue()
 
 
@@ -131,6 +131,7 @@ def variant(
     model_bytes: bytes | None = None,
     golden_bytes: bytes | None = None,
     card_changes: dict[str, Any] | None = None,
+    with_card: bool = True,
     part_bytes: int = 64 * 1024,
     poison: bool = False,
     fatal: bool = False,
@@ -144,7 +145,8 @@ def variant(
     files: list[tuple[wire.Role, bytes]] = [
         ("model", model_bytes[start : start + part_bytes]) for start in range(0, len(model_bytes), part_bytes)
     ]
-    files.append(("card", msgspec.json.encode(card(**(card_changes or {})))))
+    if with_card:
+        files.append(("card", msgspec.json.encode(card(**(card_changes or {})))))
     files.append(("golden", golden(weight) if golden_bytes is None else golden_bytes))
     whole = b"".join(data for _, data in files)
     fields = {

@@ -37,7 +37,8 @@ class UploadForm(Form):
     card = forms.FileField(
         required=False,
         label="Policy card",
-        help_text="JSON: inputs, normalization, tokenizer, actions, rate. Needed to run episodes.",
+        help_text="JSON: inputs, normalization, tokenizer, actions, rate. A device needs it to act by itself, an "
+        "evaluator to run episodes; without it programs on the device send the model its tensors.",
         widget=forms.FileInput(attrs={"accept": ".json,application/json"}),
     )
     evaluation = forms.FileField(
@@ -47,7 +48,7 @@ class UploadForm(Form):
         widget=forms.FileInput(attrs={"accept": ".npz"}),
     )
     evaluator = forms.ChoiceField(
-        required=False, help_text="Runs whole episodes and counts how many succeed.", choices=()
+        required=False, help_text="Runs whole episodes and counts how many succeed. Needs a policy card.", choices=()
     )
     notes = forms.CharField(required=False, max_length=1024, widget=forms.Textarea(attrs={"rows": 3}))
 
@@ -179,8 +180,8 @@ class ReleaseForm(Form):
         if unproven(version):
             self.fields["confirmed"] = forms.BooleanField(
                 label="Release without proof",
-                help_text="Neither an evaluation set nor an evaluator came with this version: it is known how its "
-                "variants answer made-up inputs, not whether they still do their job.",
+                help_text="Neither an evaluation set nor an evaluator with a policy card came with this version: it "
+                "is known how its variants answer made-up inputs, not whether they still do their job.",
             )
         self.order_fields([*CLASS_LABELS, "notes", "confirmed"])
         dress(self)

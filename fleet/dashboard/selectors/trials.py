@@ -17,7 +17,7 @@ CLASSES = tuple(value.value for value in DeviceClass)
 class Measured:
     """One trial. Each figure is None when it was not measured; success and its interval are shares from 0 to 1.
 
-    bytes is the model file, transfer what a device fetches: that file, the policy card and the golden observations.
+    bytes is the model file, transfer what a device fetches: that file, golden observations and its card, if any.
     ratio_p50 is its latency as a multiple of the original's, both timed in turn; low and high are 95 % intervals.
     moment is what its latency was multiplied by to stand beside the original's. job judged it last, by these gates
     (fleet.optimizer.verdict.Limits). devices: what devices themselves have measured of it. releases: those it is in.

@@ -153,7 +153,7 @@ def comparison(work: Sequence[ClassWork], size: int) -> list[Line]:
 
     return [
         line("Model file", "bytes", figures.file_size, size),
-        line("To transfer", "transfer", figures.file_size, note="with card and golden observations"),
+        line("To transfer", "transfer", figures.file_size, note="with golden observations and its card, if any"),
         line("Decision p50", "p50", figures.milliseconds, interval=_timed),
         line("Decision p95", "p95", figures.milliseconds),
         line("Peak memory", "peak", figures.memory_size),

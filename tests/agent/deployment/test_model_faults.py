@@ -23,8 +23,9 @@ def try_out(tmp_path, made, memory=1024 * MIB):
     return self_test.run(folder_of(made, tmp_path / "artifact"), threads=1, memory=memory)
 
 
-def test_a_good_model_passes_with_its_figures(tmp_path):
-    result = try_out(tmp_path, variant(2.0))
+@pytest.mark.parametrize("with_card", [True, False])
+def test_a_good_model_passes_with_its_figures(tmp_path, with_card):
+    result = try_out(tmp_path, variant(2.0, with_card=with_card))
 
     assert result["ok"] and result["reason"] == ""
     assert result["error"] < 1e-4
@@ -41,10 +42,16 @@ def test_a_good_model_passes_with_its_figures(tmp_path):
         (variant(loops=3, deadline_ms=0.5), "the deadline is 0.5 ms"),
         (variant(model_bytes=b"\x08\x08 no model"), "does not load"),
         (variant(golden_bytes=b"no golden observations"), "cannot be read"),
+        (variant(with_card=False, golden_bytes=golden(2.1)), "outputs differ from the golden ones by"),
+        (variant(with_card=False, poison=True, golden_bytes=golden(lead=0.0)), "NaN or infinity"),
+        (variant(with_card=False, golden_bytes=golden(name="eyes")), "has no input 'eyes'"),
         (variant(card_changes={"inputs": {"eyes": {"kind": "state", "size": 4}}}), "names the inputs ['eyes']"),
         (variant(card_changes={"inputs": {"state": {"kind": "state", "size": 5}}}), "[1, 5] of the input state"),
     ],
-    ids=["other answers", "NaN", "too slow", "no model", "no golden observations", "other inputs", "another size"],
+    ids=[
+        *("other answers", "NaN", "too slow", "no model", "no golden observations"),
+        *("other answers, no card", "NaN, no card", "other inputs, no card", "other inputs", "another size"),
+    ],
 )
 def test_a_bad_model_fails_with_the_reason(tmp_path, made, words):
     result = try_out(tmp_path, made)
@@ -132,6 +139,19 @@ def test_a_healthy_model_keeps_its_place_and_the_one_before(server, device):
     assert there.saved.active.proven
     kept = {path.name for path in there.data.joinpath("artifacts").iterdir()}
     assert kept == {first.digest, second.digest}
+
+
+def test_a_model_without_a_card_becomes_active_and_one_with_a_card_after_it(server, device):
+    bare, policy = variant(1.0, with_card=False), variant(2.0)
+    there = device(source="tests.agent.worlds:steady")
+    for number, each in enumerate((bare, policy, bare)):
+        server.offer(each)
+        server.wish(each.digest, f"p-{number}", Config(watch_seconds=0.5))
+        report = server.ended(f"p-{number}", "active")
+        assert (report.evidence["decisions"] > 0) == (each is policy), "without a card it does not act by itself"
+        wait_for("its word of that", lambda: server.states[-1].idle is (each is bare))  # noqa: B023 -- called at once
+
+    assert there.saved.active.manifest == bare.digest
 
 
 def test_new_settings_count_during_the_watch(server, device):

@@ -12,6 +12,7 @@ def folder_of(variant: Variant, where: Path) -> Path:
     where.mkdir(parents=True)
     for role, name in _NAMES.items():
         parts: tuple[wire.Part, ...] = variant.manifest.of(role)
-        (where / name).write_bytes(b"".join(variant.parts[part.digest] for part in parts))
+        if parts:
+            (where / name).write_bytes(b"".join(variant.parts[part.digest] for part in parts))
     (where / "manifest.json").write_bytes(variant.data)
     return where

@@ -113,3 +113,20 @@ def test_the_source_stays_for_a_model_with_the_same_card_and_is_made_again_for_a
     engine.swap(inference_engine.load(folder_of(variant(4.0, card_changes={"rate_hz": 99}), tmp_path / "c")))
     wait_for("a source for the other card", lambda: len(MADE) == 2)
     assert MADE[1].card.rate_hz == 99
+
+
+def test_a_model_without_a_card_leaves_it_idle_and_it_says_so_once(running, tmp_path, caplog):
+    engine, meter, idle, model = running("recorder", rate_hz=100)
+    engine.swap(model)
+    wait_for("a decision", lambda: meter.look().decisions)
+    bare = inference_engine.load(folder_of(variant(with_card=False), tmp_path / "bare"))
+    engine.swap(bare)
+    wait_for("idleness", lambda: idle == [False, True])
+    acted = len(MADE[0].acted)
+    wait_for("the sentence", lambda: "bare has no policy card" in caplog.text)
+    engine.swap(model)
+    wait_for("it to act again", lambda: len(MADE[0].acted) > acted)
+
+    assert caplog.text.count("has no policy card, so this device does not act by itself") == 1
+    assert meter.look().errors == 0
+    assert idle == [False, True, False]

@@ -23,7 +23,7 @@ def test_sizes_that_do_not_add_up_are_refused():
         wire.check(msgspec.structs.replace(variant().manifest, size=1))
 
 
-@pytest.mark.parametrize("role", ["model", "card", "golden"])
+@pytest.mark.parametrize("role", ["model", "golden"])
 def test_each_needed_role_is_asked_for(role):
     made = variant().manifest
     parts = tuple(part for part in made.parts if part.role != role)
@@ -31,6 +31,10 @@ def test_each_needed_role_is_asked_for(role):
 
     with pytest.raises(wire.ManifestError, match=f"no part of role {role}"):
         wire.check(lacking)
+
+
+def test_a_policy_card_is_not_needed():
+    wire.check(variant(with_card=False).manifest)
 
 
 @pytest.mark.parametrize("size", [1, wire.BLOCK - 1, wire.BLOCK, wire.BLOCK + 1, 10 * wire.BLOCK, 10 * wire.BLOCK + 7])

@@ -107,6 +107,16 @@ def test_a_release_that_nothing_has_proven_has_to_be_confirmed(client, operator,
     assert client.post(address, b'{"confirmed": true}', "application/json", **headers).status_code == 201
 
 
+def test_an_evaluator_that_had_no_card_to_run_with_proves_nothing(client, operator, bearer):
+    version = make_version(evaluation="")
+    version.evaluator, version.card = "tabletop", {}
+    version.save()
+    make_variant(version, "embedded")
+    address = f"/api/versions/{version.pk}/releases"
+    refused = client.post(address, b"{}", "application/json", **bearer(operator))
+    assert "an evaluator with a policy card" in refused.json()["detail"]
+
+
 def test_a_release_is_made_and_rolled_out(client, operator, bearer):
     headers = bearer(operator)
     version = make_release().version

@@ -84,6 +84,7 @@ def test_a_model_of_a_few_bytes_is_a_real_one():
         ({"card": SimpleUploadedFile("card.json", b"{")}, "card", "The policy card is not valid"),
         ({"card": SimpleUploadedFile("c.json", json.dumps({**CARD, "speed": 9}).encode())}, "card", "speed"),
         ({"evaluator": "os.system"}, "evaluator", "Select a valid choice."),
+        ({"evaluator": "tabletop"}, None, "The evaluator tabletop needs a policy card"),
         ({"notes": "x" * 1025}, "notes", "at most 1024 characters"),
     ],
 )

@@ -71,6 +71,17 @@ def test_a_new_head_is_all_that_is_new(tmp_path):
     assert 0 < size < 0.25 * second.size
 
 
+def test_without_a_card_the_other_parts_are_a_whole_variant(tmp_path):
+    folder = make_folder(tmp_path / "a")
+    with_card, _ = package(folder)
+    (folder / "card.json").unlink()
+    made, _ = package(folder)
+    wire.check(made)
+    assert made.of("card") == ()
+    assert made.deadline_ms == 100
+    assert {part.digest for part in made.parts} < {part.digest for part in with_card.parts}
+
+
 @pytest.mark.parametrize("data", [b"\xff" * 50, b"\x3a\xff\xff\xff\x7f", b"\x3a", b"\x0b"])
 def test_what_is_no_protobuf_is_said(data):
     with pytest.raises(packaging.PackagingError, match="the model file"):
