@@ -1,5 +1,6 @@
 """What runs a model file. One protocol; each adapter imports its library only when a model needs it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,4 +152,6 @@ def _tensors(values: list[Any]) -> dict[str, Tensor]:
 
 
 def _first_line(problem: Exception) -> str:
-    return str(problem).strip().splitlines()[0][:500] if str(problem).strip() else type(problem).__name__
+    """What the runtime said, without the file's place, which tells nobody anything."""
+    said = re.sub(r"Load model from \S+ failed:\s*", "", str(problem)).strip()
+    return said.splitlines()[0][:500] if said else type(problem).__name__

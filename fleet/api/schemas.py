@@ -138,6 +138,13 @@ class WeightsIn(Schema):
     shortage: float | None = None
 
 
+class PartIn(Schema):
+    """Of a part that the policy card names; what is missing follows the whole model's."""
+
+    bits: int | None = None
+    pruning: float | None = None
+
+
 class OptimizeIn(Schema):
     device_class: DeviceClassName
     goal: Literal["balanced", "realtime", "accuracy"] = "balanced"
@@ -148,6 +155,7 @@ class OptimizeIn(Schema):
     max_success_loss: float | None = None
     max_latency_ms: float | None = None
     weights: WeightsIn | None = None
+    parts: dict[str, PartIn] | None = None
 
 
 class TrialOut(Schema):

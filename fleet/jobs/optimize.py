@@ -50,14 +50,14 @@ def _request(job: Job) -> "Request":
 
     version, params = job.version, job.params
     device_class = DeviceClass(job.device_class)
-    given = {name: params[name] for name in ("compression", "bits", "pruning") if name in params}
+    given = {name: params[name] for name in ("compression", "bits", "pruning", "parts") if name in params}
     loss = params.get("max_success_loss")
     latency = params.get("max_latency_ms")
     return Request(
         source=str(store.path(version.digest)),
         format=version.format,
         device_class=device_class,
-        recipe=recipe_for(device_class, params.get("goal", "balanced"), **given),
+        recipe=recipe_for(device_class, params.get("goal", "balanced"), **given, known=version.card.get("parts", {})),
         cache=str(settings.DATA_DIR / "trials"),
         card=msgspec.json.encode(version.card) if version.card else None,
         evaluation=str(store.path(version.evaluation_digest)) if version.evaluation_digest else None,

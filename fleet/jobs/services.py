@@ -35,10 +35,12 @@ def start_optimization(
     max_success_loss=None,
     max_latency_ms=None,
     weights=None,
+    parts=None,
 ) -> Job:
     """Queue the making of a variant for one class. Settings that are None follow the class and the goal.
 
     weights: of the objective, by name (latency, size, shortage); those that are missing or None are 1, 1 and 10.
+    parts: bits and pruning by the name of a part in the policy card.
     """
     from fleet.optimizer.contract import BUDGETS
     from fleet.optimizer.errors import RecipeError
@@ -60,9 +62,15 @@ def start_optimization(
             raise Refused("A weight is 0 to 1,000, and latency and size cannot both weigh nothing.")
     if max_success_loss is not None and not 0 <= max_success_loss <= 100:
         raise Refused(f"The success loss limit is 0 to 100 points, not {max_success_loss}.")
-    given = {"compression": compression, "bits": bits, "pruning": pruning}
+    apart = {name: {k: v for k, v in each.items() if v is not None} for name, each in (parts or {}).items()}
+    given = {
+        "compression": compression,
+        "bits": bits,
+        "pruning": pruning,
+        "parts": {name: each for name, each in apart.items() if each} or None,
+    }
     try:
-        recipe_for(DeviceClass(device_class), goal, **given)
+        recipe_for(DeviceClass(device_class), goal, **given, known=version.card.get("parts", {}))
     except RecipeError as problem:
         raise Refused(f"{problem}.") from problem
     words = device_class.replace("_", " ")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fleet.optimizer import external
+from fleet.optimizer import external, onnx_file
 from fleet.optimizer.archive import rewrite
 from fleet.optimizer.errors import IntakeError
 
@@ -113,8 +113,14 @@ def check_onnx(path: Path, beside: external.Sizes | None = None) -> None:
     for opset in model.opset_import:
         if opset.domain not in _DOMAINS:
             raise IntakeError(f"the model needs operators of {opset.domain[:80]!r}, which no device here has")
+        if opset.domain in {"", "ai.onnx"} and opset.version > onnx.defs.onnx_opset_version():
+            raise IntakeError(
+                f"the model uses operator set {opset.version}, the newest known here is "
+                f"{onnx.defs.onnx_opset_version()}: export it with an older one"
+            )
     if not model.graph.input or not model.graph.output:
         raise IntakeError("the model has no inputs or no outputs")
+    onnx_file.specs(model)
     files = beside or {}
     _check_graph(model.graph, 0, files)
     for function in model.functions:

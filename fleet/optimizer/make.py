@@ -160,6 +160,7 @@ def _from_onnx(request: MakeRequest, clean: Path, card: Card | None) -> list[Mad
     report.progress(0.4, "simplifying")
     simple, notes = simplify(model, Path.cwd(), samples)
     onnx_file.tidy(simple)
+    onnx_file.keep_ends(simple, model)
     facts = ModelFacts(notes=notes)
     facts.parameters = sum(math.prod(tensor.dims) for tensor in simple.graph.initializer)
     for variation in request.variations:

@@ -117,11 +117,13 @@ def _make(request: MeasureRequest, out: Path, samples: Sequence[Feeds]) -> list[
     if not request.passes:
         shutil.copyfile(request.base, out / "model.onnx")
         return notes
-    model: ModelProto = onnx.load(request.base)
+    base: ModelProto = onnx.load(request.base)
+    model = base
     for config in request.passes:
         model, more = FILE_TECHNIQUES[type(config)](config, model, Path.cwd(), samples)
         notes += more
     onnx_file.tidy(model)
+    onnx_file.keep_ends(model, base)
     onnx.checker.check_model(model)
     data = model.SerializeToString(deterministic=True)
     if data == Path(request.base).read_bytes():

@@ -48,6 +48,13 @@ def tidy(model: "ModelProto") -> None:
         each.ClearField("doc_string")
 
 
+def keep_ends(model: "ModelProto", original: "ModelProto") -> None:
+    """Describe inputs and outputs as the original does, also where a size is free and has no name."""
+    described = {each.name: each for each in (*original.graph.input, *original.graph.output)}
+    for each in (*model.graph.input, *model.graph.output):
+        each.CopyFrom(described[each.name])
+
+
 def graphs(graph: "GraphProto") -> Iterator["GraphProto"]:
     """This graph and those within it (If, Loop): a model may keep all of its weights in a branch."""
     yield graph
@@ -140,6 +147,8 @@ def specs(model: "ModelProto") -> list[InputSpec]:
             dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
         except (KeyError, TypeError) as problem:
             raise IntakeError(f"the input {value.name[:80]!r} has a type that is not supported") from problem
+        if dtype == "object":
+            raise IntakeError(f"the input {value.name[:80]!r} is text: let the model begin at the numbers made of it")
         if not tensor.HasField("shape"):
             raise IntakeError(f"the input {value.name[:80]!r} has no number of dimensions: export it with a shape")
         # Some exporters write 0 or -1 for a size that is free.

@@ -151,7 +151,7 @@ def candidates(
     detector once scored 0.9999 and then lost every detection on a photo.
     """
     shares, widths = _apart(recipe, facts)
-    wide = tuple(each for each, bits in widths.items() if bits != 8)
+    wide = tuple(each for each, bits in widths if bits != 8)
     half, quarter = Store(bits=16, apart=widths), Store(bits=8, apart=widths)
     narrow: tuple[FilePass, ...] = {8: (quarter,), 16: (half,), 32: ()}[recipe.bits]
     suffix = {8: ", int8 storage", 16: ", fp16 storage", 32: ""}[recipe.bits]
@@ -194,17 +194,13 @@ def candidates(
     return found
 
 
-def _apart(recipe: Recipe, facts: Facts) -> tuple[dict[str, float], dict[str, Bits]]:
+def _apart(recipe: Recipe, facts: Facts) -> tuple[tuple[tuple[str, float], ...], tuple[tuple[str, Bits], ...]]:
     """Shares to cut and bits of the parts with settings of their own, by how the names of their weights begin."""
-    shares: dict[str, float] = {}
-    widths: dict[str, Bits] = {}
-    for name, settings in recipe.parts.items():
-        for beginning in facts.parts[name]:
-            if settings.pruning is not None:
-                shares[beginning] = settings.pruning
-            if settings.bits is not None:
-                widths[beginning] = settings.bits
-    return shares, widths
+    named = [(each, settings) for name, settings in recipe.parts.items() for each in facts.parts[name]]
+    return (
+        tuple((each, settings.pruning) for each, settings in named if settings.pruning is not None),
+        tuple((each, settings.bits) for each, settings in named if settings.bits is not None),
+    )
 
 
 def why_not(facts: Facts) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from agent.inference.runtimes import ModelError
 from fleet.optimizer.errors import OptimizerError
 
 T = TypeVar("T")
@@ -32,7 +33,7 @@ def serve(kind: type[T], work: Callable[[T], U]) -> None:
     """A child's main: decode the request file named by the first argument, do the work, say its result or its error."""
     try:
         say(result=msgspec.to_builtins(work(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=kind))))
-    except OptimizerError as problem:
+    except (OptimizerError, ModelError) as problem:
         say(error=str(problem)[:_LONGEST])
         sys.exit(3)
     except MemoryError:

@@ -311,4 +311,6 @@ def _recipe(candidate: Candidate) -> dict[str, Any]:
     if candidate.original:
         return {"original": True}
     steps = [msgspec.to_builtins(config) for config in (*candidate.program, *candidate.file)]
-    return {step.pop("pass"): step for step in steps}
+    return {
+        step["pass"]: {name: value for name, value in step.items() if name != "pass" and value != ()} for step in steps
+    }

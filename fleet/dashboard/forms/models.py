@@ -85,6 +85,10 @@ def _bounded(given, limit: int):
     return given
 
 
+def _bits(label: str | None = None) -> forms.TypedChoiceField:
+    return forms.TypedChoiceField(choices=list(BITS.items()), coerce=int, empty_value=None, required=False, label=label)
+
+
 def _weight(label: str, help_text: str) -> forms.FloatField:
     return forms.FloatField(required=False, min_value=0, max_value=1000, label=label, help_text=help_text)
 
@@ -103,7 +107,7 @@ class OptimizeForm(Form):
         max_value=0.9,
         help_text="Share of the original's bytes that must go, 0.1 to 0.9. Empty: as the class says.",
     )
-    bits = forms.TypedChoiceField(choices=list(BITS.items()), coerce=int, empty_value=None, required=False)
+    bits = _bits()
     pruning = forms.FloatField(
         required=False,
         min_value=0.1,
@@ -132,13 +136,23 @@ class OptimizeForm(Form):
         """The cleaned data as `start_optimization` takes it."""
         given = dict(self.cleaned_data)
         weights = {name: given.pop(name) for name in ("latency", "size", "shortage")}
-        return {**given, "weights": weights}
+        parts = {name: {key: given.pop(f"{key}:{name}") for key in ("bits", "pruning")} for name in self.parts}
+        return {**given, "weights": weights, "parts": parts}
+
+    def part_fields(self) -> list[forms.BoundField]:
+        return [self[f"{key}:{name}"] for name in self.parts for key in ("bits", "pruning")]
 
     def __init__(self, *args: Any, version: ModelVersion, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["device_class"].help_text = _defaults()
         if version.format == "onnx":
             self.fields["pruning"].help_text = "Has no effect here: cutting needs the program, so upload a .pt2."
+        self.parts = list(version.card.get("parts", {}))
+        for name in self.parts:
+            self.fields[f"bits:{name}"] = _bits(f"Bits, {name}")
+            self.fields[f"pruning:{name}"] = forms.FloatField(
+                required=False, min_value=0, max_value=0.5, label=f"Pruning, {name}", help_text="0 cuts nothing there."
+            )
         dress(self)
 
 

@@ -31,7 +31,7 @@ class PruneHeads(msgspec.Struct, frozen=True, tag_field="pass", tag="prune_heads
 
     share: Annotated[float, msgspec.Meta(gt=0, lt=1)]
     samples: Annotated[int, msgspec.Meta(ge=1)] = 1024
-    apart: dict[str, float] = {}
+    apart: tuple[tuple[str, float], ...] = ()
 
 
 def prune_heads(config: PruneHeads, bench: "Workbench") -> None:

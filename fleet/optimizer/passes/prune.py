@@ -44,7 +44,7 @@ class Prune(msgspec.Struct, frozen=True, tag_field="pass", tag="prune"):
 
     share: Annotated[float, msgspec.Meta(gt=0, lt=1)]
     samples: Annotated[int, msgspec.Meta(ge=1)] = 1024
-    apart: dict[str, float] = {}
+    apart: tuple[tuple[str, float], ...] = ()
 
 
 def prune(config: Prune, bench: "Workbench") -> None:

@@ -33,7 +33,7 @@ class Sparsify(msgspec.Struct, frozen=True, tag_field="pass", tag="sparsify"):
     """Set `share` of each output's weights to zero; `apart` has other shares by the beginning of a weight's name."""
 
     share: Annotated[float, msgspec.Meta(gt=0, lt=1)]
-    apart: dict[str, float] = {}
+    apart: tuple[tuple[str, float], ...] = ()
 
 
 def sparsify(

@@ -46,7 +46,7 @@ class Store(msgspec.Struct, frozen=True, tag_field="pass", tag="store"):
 
     bits: Literal[8, 16]
     keep_sensitive: bool = True
-    apart: dict[str, Literal[8, 16, 32]] = {}
+    apart: tuple[tuple[str, Literal[8, 16, 32]], ...] = ()
 
     def bits_of(self, name: str) -> int:
         return parts.of(name, self.apart, self.bits)

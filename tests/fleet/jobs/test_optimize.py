@@ -34,7 +34,7 @@ def outcome(artifact: Path) -> Outcome:
         )
 
     trials = [tried("fp16", "won", str(artifact)), tried("int8", "failed", None)]
-    return Outcome(trials=trials, winner="fp16", summary="fp16 won", log=[], lineage={})
+    return Outcome(trials=trials, winner="fp16", summary="fp16 won", log=[], lineage={}, gates={})
 
 
 @pytest.mark.parametrize("with_card", [True, False])

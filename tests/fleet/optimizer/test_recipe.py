@@ -72,9 +72,9 @@ def test_a_part_with_settings_of_its_own_has_them_in_everything_that_is_tried():
     named = {"vision": ("vision.",), "action": ("grounding.", "action.")}
     found = candidates(recipe, Facts("pt2", informed=True, parts=named), thorough=True)
     steps = [step for each in found for step in (*each.program, *each.file)]
-    shares = {"grounding.": 0.0, "action.": 0.0, "vision.": 0.25}
+    shares = (("grounding.", 0.0), ("action.", 0.0), ("vision.", 0.25))
     assert all(step.apart == shares for step in steps if isinstance(step, Prune | PruneHeads | Sparsify))
-    assert all(step.apart == {"grounding.": 16, "action.": 16} for step in steps if isinstance(step, Store))
+    assert all(step.apart == (("grounding.", 16), ("action.", 16)) for step in steps if isinstance(step, Store))
     quantized = [step for step in steps if isinstance(step, Quantize | StaticQuantize)]
     assert quantized
     assert all(step.apart == ("grounding.", "action.") for step in quantized)

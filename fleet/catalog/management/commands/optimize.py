@@ -12,6 +12,7 @@ import msgspec
 from django.core.management.base import BaseCommand, CommandError
 from django.template.loader import render_to_string
 
+from agent.inference import policy_card
 from agent.inference.policy_card import CardError
 from agent.wire.hardware import DeviceClass
 from fleet.catalog.services import EVALUATORS
@@ -20,7 +21,7 @@ from fleet.dashboard.selectors.trials import ordered, shown_as
 from fleet.dashboard.selectors.versions import ClassWork, by_class
 from fleet.optimizer import intake, verdict
 from fleet.optimizer.contract import BUDGETS, Constraints, Outcome, Request
-from fleet.optimizer.errors import OptimizerError
+from fleet.optimizer.errors import OptimizerError, RecipeError
 from fleet.optimizer.recipe import recipe_for
 from fleet.optimizer.search import optimize
 from fleet.settings import BASE_DIR
@@ -48,6 +49,13 @@ class Command(BaseCommand):
         parser.add_argument("--compression", type=float, help="0.1 to 0.9; the class's own when left out")
         parser.add_argument("--bits", type=int, help="8, 16 or 32")
         parser.add_argument("--pruning", type=float, help="0.1 to 0.5")
+        parser.add_argument(
+            "--part",
+            action="append",
+            default=[],
+            metavar="NAME:bits=16,pruning=0.1",
+            help="other bits or pruning for a part that the card names; may be repeated",
+        )
         parser.add_argument("--max-loss", type=float, default=Constraints().max_loss_points, help="points of success")
         parser.add_argument("--max-latency", type=float, default=0.0, help="ms; the card's deadline when left out")
         parser.add_argument("--cache", type=Path, help="folder that searches share, for what was measured before")
@@ -93,6 +101,7 @@ class Command(BaseCommand):
 def _request(given: dict[str, Any], work: Path) -> Request:
     source, device_class = given["file"].resolve(), DeviceClass(given["device_class"])
     evaluator = given["evaluator"]
+    card = given["card"].read_bytes() if given["card"] else None
     return Request(
         source=str(source),
         format=intake.accept(source, source.name).format,
@@ -103,14 +112,26 @@ def _request(given: dict[str, Any], work: Path) -> Request:
             compression=given["compression"],
             bits=given["bits"],
             pruning=given["pruning"],
+            parts=dict(_part(each) for each in given["part"]),
+            known=policy_card.read(card).parts if card else (),
         ),
         cache=str(given["cache"] or work / "cache"),
-        card=given["card"].read_bytes() if given["card"] else None,
+        card=card,
         evaluation=str(given["evaluation"].resolve(strict=True)) if given["evaluation"] else None,
         evaluator=EVALUATORS.get(evaluator, evaluator),
         budget=BUDGETS[given["budget"]],
         constraints=Constraints(max_loss_points=given["max_loss"], max_latency_ms=given["max_latency"]),
     )
+
+
+def _part(words: str) -> tuple[str, dict[str, float]]:
+    """`vision:bits=16,pruning=0.1` as its name and its settings. Raises RecipeError."""
+    name, _, settings = words.partition(":")
+    try:
+        pairs = dict(each.split("=") for each in settings.split(","))
+        return name, {key: {"bits": int, "pruning": float}[key](value) for key, value in pairs.items()}
+    except (KeyError, ValueError) as problem:
+        raise RecipeError(f"--part takes NAME:bits=16,pruning=0.1, not {words!r}") from problem
 
 
 def _keep(outcome: Outcome, given: dict[str, Any]) -> None:

@@ -47,8 +47,8 @@ def test_the_file_is_smaller_to_send_and_nothing_else(tiny_onnx, tmp_path):
 
 
 def test_parts_have_shares_of_their_own():
-    assert parts.of("vision.blocks.0", {"vision.": 0.1, "vision.blocks": 0.2}, 0.5) == 0.2
-    assert parts.of("action.head", {"vision.": 0.1}, 0.5) == 0.5
+    assert parts.of("vision.blocks.0", (("vision.", 0.1), ("vision.blocks", 0.2)), 0.5) == 0.2
+    assert parts.of("action.head", (("vision.", 0.1),), 0.5) == 0.5
 
 
 def test_a_model_with_nothing_to_zero_says_so(tmp_path):
