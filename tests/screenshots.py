@@ -55,6 +55,11 @@ SCENES = {
     "scene-retire": ("/devices/d-00000000", "[data-series][data-drawn]", [("click", "[data-open='#retire']", "")]),
     "scene-cancel": ("/rollouts/2", LIVE, [("click", ".actions .danger", "")]),
     "scene-optimize": ("/models/tabletop/2", LIVE, [("click", "[data-open='#optimize']", "")]),
+    "scene-optimize-parts": (
+        "/models/tabletop/2",
+        LIVE,
+        [("click", "[data-open='#optimize']", ""), ("click", "#optimize summary", "")],
+    ),
     "scene-trial": (
         "/models/tabletop/2?class=embedded",
         "[data-chart][data-drawn]",

@@ -6,7 +6,7 @@ eighths of its channels cut, 2,000 paired episodes: 4.2 ± 0.6 points lost becom
 on two cores for seven blocks), and 0.3 ± 0.4 after 60 more of the whole model (14 s); 200 steps of the whole alone
 (73 s) leave 2.5 ± 0.7. With three quarters cut, the blocks learn so well that training the whole only adds noise. What
 was best on samples held out is kept, so that nothing ever ends worse than it began. Where the outputs' similarity is
-the gate, it ends as soon as they hold; where episodes decide, a similarity of 0.9999 has not proven anything yet.
+the gate, it ends as soon as they hold; where episodes decide, no similarity has proven anything yet.
 """
 
 import math

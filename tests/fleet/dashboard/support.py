@@ -73,7 +73,7 @@ class SampleFleet:
             file_name=f"tabletop-{number}.pt2",
             digest=wire.digest_of(f"file {number}".encode()),
             size=5_260_000,
-            card={"name": "tabletop"},
+            card={"name": "tabletop", "parts": {name: [f"{name}."] for name in ("vision", "language", "action")}},
             evaluator="tabletop",
             notes="" if number == 1 else "Trained 2,000 steps longer, with the lamp at the left.",
             uploaded_by=self.operator,

@@ -363,6 +363,20 @@ def test_an_optimization_starts_and_leads_to_its_job(operating, db):
     assert "already being optimized for mobile" in again.text
 
 
+def test_parts_that_the_card_names_have_settings_of_their_own(operating, db):
+    version = make_version()
+    assert "bits:vision" not in operating.get("/models/arm/1").text
+    version.card = {"parts": {"vision": ["vision."], "action": ["action."]}}
+    version.save(update_fields=["card"])
+    assert "Pruning, action" in operating.get("/models/arm/1").text
+    wrong = operating.post("/models/arm/1/optimize", {**OPTIMIZE, "pruning:action": "0.7"}, headers=HTMX)
+    assert wrong.status_code == 422
+    assert "less than or equal to 0.5" in wrong.text
+    asked = {"bits:action": "32", "pruning:action": "0", "pruning:vision": "0.25"}
+    operating.post("/models/arm/1/optimize", {**OPTIMIZE, **asked}, headers=HTMX)
+    assert Job.objects.get().params["parts"] == {"vision": {"pruning": 0.25}, "action": {"bits": 32, "pruning": 0.0}}
+
+
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
