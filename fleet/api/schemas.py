@@ -154,6 +154,8 @@ class OptimizeIn(Schema):
     pruning: float | None = None
     max_success_loss: float | None = None
     max_latency_ms: float | None = None
+    max_bytes: int | None = None
+    max_memory_bytes: int | None = None
     weights: WeightsIn | None = None
     parts: dict[str, PartIn] | None = None
 

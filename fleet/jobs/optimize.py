@@ -52,7 +52,6 @@ def _request(job: Job) -> "Request":
     device_class = DeviceClass(job.device_class)
     given = {name: params[name] for name in ("compression", "bits", "pruning", "parts") if name in params}
     loss = params.get("max_success_loss")
-    latency = params.get("max_latency_ms")
     return Request(
         source=str(store.path(version.digest)),
         format=version.format,
@@ -64,7 +63,10 @@ def _request(job: Job) -> "Request":
         evaluator=EVALUATORS[version.evaluator] if version.evaluator else None,
         budget=BUDGETS[params.get("budget", "brief")],
         constraints=Constraints(
-            max_loss_points=Constraints().max_loss_points if loss is None else loss, max_latency_ms=latency or 0.0
+            max_loss_points=Constraints().max_loss_points if loss is None else loss,
+            max_latency_ms=params.get("max_latency_ms") or 0.0,
+            max_bytes=params.get("max_bytes") or 0,
+            max_memory_bytes=params.get("max_memory_bytes") or 0,
         ),
         weights=Weights(**params["weights"]) if params.get("weights") else None,
     )

@@ -13,6 +13,13 @@ from fleet.jobs import queue
 from fleet.jobs.models import Job
 
 GOALS = ("balanced", "realtime", "accuracy")
+#: What may be demanded of a variant beyond the class's own limits: its name, its unit, the least and the most.
+LIMITS = {
+    "max_success_loss": ("success loss limit", "points", 0, 100),
+    "max_latency_ms": ("latency limit", "ms", 0.001, 60_000),
+    "max_bytes": ("size limit", "bytes", 1, 2**40),
+    "max_memory_bytes": ("memory limit", "bytes", 1, 2**40),
+}
 
 
 def _dispatch(job: Job) -> None:
@@ -34,6 +41,8 @@ def start_optimization(
     pruning=None,
     max_success_loss=None,
     max_latency_ms=None,
+    max_bytes=None,
+    max_memory_bytes=None,
     weights=None,
     parts=None,
 ) -> Job:
@@ -53,15 +62,21 @@ def start_optimization(
         raise Refused(f"The goal is one of {', '.join(GOALS)}, not {goal}.")
     if budget not in BUDGETS:
         raise Refused(f"The budget is one of {', '.join(BUDGETS)}, not {budget}.")
-    if max_latency_ms is not None and not 0 < max_latency_ms <= 60_000:
-        raise Refused(f"The latency limit is more than 0 and at most 60,000 ms, not {max_latency_ms}.")
+    limits = {
+        "max_success_loss": max_success_loss,
+        "max_latency_ms": max_latency_ms,
+        "max_bytes": max_bytes,
+        "max_memory_bytes": max_memory_bytes,
+    }
+    for name, value in limits.items():
+        words, unit, least, most = LIMITS[name]
+        if value is not None and not least <= value <= most:
+            raise Refused(f"The {words} is {least:g} to {most:,} {unit}, not {value:g}.")
     weighed = {name: value for name, value in (weights or {}).items() if value is not None}
     if weighed:
         weighed = {**asdict(DEFAULT), **weighed}
         if not all(0 <= value <= 1000 for value in weighed.values()) or not weighed["latency"] + weighed["size"]:
             raise Refused("A weight is 0 to 1,000, and latency and size cannot both weigh nothing.")
-    if max_success_loss is not None and not 0 <= max_success_loss <= 100:
-        raise Refused(f"The success loss limit is 0 to 100 points, not {max_success_loss}.")
     apart = {name: {k: v for k, v in each.items() if v is not None} for name, each in (parts or {}).items()}
     given = {
         "compression": compression,
@@ -76,8 +91,9 @@ def start_optimization(
     words = device_class.replace("_", " ")
     if version.jobs.filter(kind="optimize", device_class=device_class, state__in=Job.OPEN).exists():
         raise Refused(f"{version} is already being optimized for {words}; wait for that job or cancel it.")
-    limits = {"max_success_loss": max_success_loss, "max_latency_ms": max_latency_ms, "weights": weighed or None}
-    params = {"goal": goal, "budget": budget, **limits} | {k: v for k, v in given.items() if v is not None}
+    params = {"goal": goal, "budget": budget, **limits, "weights": weighed or None} | {
+        k: v for k, v in given.items() if v is not None
+    }
     job = Job.objects.create(
         kind="optimize", version=version, device_class=device_class, params=params, created_by=by, step="In the queue"
     )

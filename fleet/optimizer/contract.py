@@ -18,13 +18,14 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 
     episodes: paired closed-loop episodes of a finalist, screen_episodes of them first, for hopeless ones to end early.
     distillation_steps: training steps of each cut block. rounds: interleaved rounds of the benchmark.
-    minutes: after this long no further candidate is begun.
+    trials, minutes: after so many or so long no further candidate is begun.
     """
 
     episodes: Positive = 400
     screen_episodes: Positive = 100
     distillation_steps: Positive = 180
     rounds: Positive = 20
+    trials: Positive = 32
     minutes: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     thorough: bool = False
 
@@ -44,6 +45,7 @@ class Constraints(msgspec.Struct, frozen=True, kw_only=True):
     max_loss_points: success that a variant may lose against the original, in percentage points.
     max_jerk_ratio: how many times as jerky its actions may be; a robot shakes before it fails.
     min_cosine: least mean cosine similarity of its outputs; where episodes decide, it only turns away the hopeless.
+    max_bytes: of the file. max_memory_bytes: what the model adds to a process.
     """
 
     max_latency_ms: Annotated[float, msgspec.Meta(ge=0)] = 0.0

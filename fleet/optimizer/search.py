@@ -73,7 +73,7 @@ class _Search:
         )
         self._candidates = candidates(
             request.recipe, self._facts, request.budget.distillation_steps, thorough=request.budget.thorough
-        )
+        )[: request.budget.trials]
         self._deadline_ms = card.deadline_ms if card else verdict.DEADLINE_MS
         self._card: str | None = None
         if request.card:

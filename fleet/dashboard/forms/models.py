@@ -89,6 +89,10 @@ def _bits(label: str | None = None) -> forms.TypedChoiceField:
     return forms.TypedChoiceField(choices=list(BITS.items()), coerce=int, empty_value=None, required=False, label=label)
 
 
+def _limit(label: str, help_text: str) -> forms.FloatField:
+    return forms.FloatField(required=False, min_value=0.001, max_value=1_000_000, label=label, help_text=help_text)
+
+
 def _weight(label: str, help_text: str) -> forms.FloatField:
     return forms.FloatField(required=False, min_value=0, max_value=1000, label=label, help_text=help_text)
 
@@ -128,6 +132,8 @@ class OptimizeForm(Form):
         label="Latency limit, ms",
         help_text="Of the 95th percentile. Empty: the card's deadline.",
     )
+    max_mb = _limit("Size limit, MB", "Of the model file. Empty: none.")
+    max_memory_mib = _limit("Memory limit, MiB", "Of the loaded model. Empty: half of what the class has.")
     latency = _weight("Weight of latency (α)", "Latency as a share of its limit. Empty: as the goal says.")
     size = _weight("Weight of size (β)", "Bytes as a share of the original's.")
     shortage = _weight("Weight of missing memory (γ)", "Memory beyond what the class has, as a share of that.")
@@ -136,6 +142,9 @@ class OptimizeForm(Form):
         """The cleaned data as `start_optimization` takes it."""
         given = dict(self.cleaned_data)
         weights = {name: given.pop(name) for name in ("latency", "size", "shortage")}
+        megabytes, mebibytes = given.pop("max_mb"), given.pop("max_memory_mib")
+        given["max_bytes"] = None if megabytes is None else round(megabytes * 10**6)
+        given["max_memory_bytes"] = None if mebibytes is None else round(mebibytes * 2**20)
         parts = {name: {key: given.pop(f"{key}:{name}") for key in ("bits", "pruning")} for name in self.parts}
         return {**given, "weights": weights, "parts": parts}
 

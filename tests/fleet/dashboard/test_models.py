@@ -351,12 +351,13 @@ OPTIMIZE = {
 
 def test_an_optimization_starts_and_leads_to_its_job(operating, db):
     make_version()
-    asked = {"bits": "16", "max_success_loss": "3", "max_latency_ms": "20", "latency": "4"}
+    asked = {"bits": "16", "max_success_loss": "3", "max_latency_ms": "20", "latency": "4", "max_mb": "1.5"}
     answer = operating.post("/models/arm/1/optimize", {**OPTIMIZE, **asked}, headers=HTMX)
     job = Job.objects.get()
     assert answer.headers["HX-Redirect"] == f"/jobs/{job.pk}"
     assert (job.device_class, job.params["bits"], job.params["max_success_loss"]) == ("mobile", 16, 3.0)
     assert (job.params["budget"], job.params["max_latency_ms"]) == ("quick", 20.0)
+    assert (job.params["max_bytes"], job.params["max_memory_bytes"]) == (1_500_000, None)
     assert job.params["weights"] == {"latency": 4.0, "size": 1.0, "shortage": 10.0}
     again = operating.post("/models/arm/1/optimize", OPTIMIZE, headers=HTMX)
     assert again.status_code == 422
@@ -391,6 +392,7 @@ def test_parts_that_the_card_names_have_settings_of_their_own(operating, db):
         ("budget", "endless", "Select a valid choice."),
         ("max_latency_ms", "0", "greater than or equal to 0.001"),
         ("shortage", "-1", "greater than or equal to 0"),
+        ("max_memory_mib", "0", "greater than or equal to 0.001"),
     ],
 )
 def test_a_setting_out_of_range_is_said_beside_its_field(operating, db, field, value, says):

@@ -58,6 +58,8 @@ class Command(BaseCommand):
         )
         parser.add_argument("--max-loss", type=float, default=Constraints().max_loss_points, help="points of success")
         parser.add_argument("--max-latency", type=float, default=0.0, help="ms; the card's deadline when left out")
+        parser.add_argument("--max-bytes", type=int, default=0, help="of the file; no limit when left out")
+        parser.add_argument("--max-memory", type=int, default=0, help="bytes; half of what the class has when left out")
         parser.add_argument("--cache", type=Path, help="folder that searches share, for what was measured before")
 
     def handle(self, **given):
@@ -120,7 +122,12 @@ def _request(given: dict[str, Any], work: Path) -> Request:
         evaluation=str(given["evaluation"].resolve(strict=True)) if given["evaluation"] else None,
         evaluator=EVALUATORS.get(evaluator, evaluator),
         budget=BUDGETS[given["budget"]],
-        constraints=Constraints(max_loss_points=given["max_loss"], max_latency_ms=given["max_latency"]),
+        constraints=Constraints(
+            max_loss_points=given["max_loss"],
+            max_latency_ms=given["max_latency"],
+            max_bytes=given["max_bytes"],
+            max_memory_bytes=given["max_memory"],
+        ),
     )
 
 
