@@ -19,6 +19,7 @@ from agent.deployment.benchmarks import BenchmarkCommand
 from agent.deployment.delivery import Delivery
 from agent.deployment.download import Downloader
 from agent.deployment.machine import UpdateMachine
+from agent.deployment.provenance import Provenance
 from agent.deployment.records import Saved
 from agent.deployment.report import Reporter
 from agent.deployment.store import Store
@@ -67,6 +68,7 @@ class Agent:
         self._presence.connection = self._connection
         self._delivery = Delivery(identity.device_id, self._connection)
         downloader = Downloader(store, self._delivery)
+        provenance = Provenance(settings.data, self._delivery)
 
         def budget() -> resource_manager.Budget:
             return resource_manager.budget(self._hardware, device.free_storage(), settings.threads)
@@ -78,6 +80,7 @@ class Agent:
             store=store,
             delivery=self._delivery,
             downloader=downloader,
+            provenance=provenance,
             engine=engine,
             reporter=Reporter(identity.device_id, boot_id, self._connection),
             budget=budget,
@@ -98,6 +101,7 @@ class Agent:
             store=store,
             delivery=self._delivery,
             downloader=downloader,
+            provenance=provenance,
             budget=budget,
             stopping=self._stopping.is_set,
         )
@@ -152,8 +156,8 @@ class Agent:
                     self._commands.receive(topic.key, body)
                 case "down", "block":
                     self._delivery.block(topic.key, topic.number or 0, body)
-                case "cast", "manifest":
-                    self._delivery.manifest(topic.key, body)
+                case "cast", "manifest" | "tuf":
+                    self._delivery.retained(text, body)
         except (topics.TopicError, codec.WireError) as problem:
             log.warning("a message on %s was not taken: %s", text[:200], problem)
 

@@ -64,6 +64,7 @@ INSTALLED_APPS = [
     "fleet.catalog",
     "fleet.jobs",
     "fleet.rollouts",
+    "fleet.trust",
     "fleet.telemetry",
     "fleet.gateway",
     "fleet.brokers",
@@ -198,6 +199,7 @@ CELERY_BEAT_SCHEDULE = {
         ("requeue jobs whose worker died", "fleet.jobs.tasks.requeue_lost", 5.0),
         ("advance rollouts", "fleet.rollouts.tasks.tick", 2.0),
         ("drop old rows", "fleet.telemetry.tasks.retention", 60.0),
+        ("renew the release metadata", "fleet.trust.tasks.renew", 600.0),
     )
 }
 
@@ -238,6 +240,7 @@ LOGGING = {
         "django.request": {"level": "ERROR"},  # what was not found or not allowed is the caller's business
         "amqtt": {"level": "ERROR"},
         "transitions": {"level": "WARNING"},
+        "tuf": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},
     },
 }

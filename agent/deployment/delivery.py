@@ -1,4 +1,4 @@
-"""What the link brings for deployments, handed to whoever waits for it: manifests and blocks."""
+"""What the link brings for deployments, handed to whoever waits for it: retained files and blocks."""
 
 import queue
 import threading
@@ -21,14 +21,14 @@ class InterruptedWaitError(Exception):
 
 
 class Delivery:
-    """The deployments' end of the link. `manifest` and `block` are called by the network thread."""
+    """The deployments' end of the link. `retained` and `block` are called by the network thread."""
 
     def __init__(self, device_id: str, connection: Connection) -> None:
         self._want_topic = topics.up(device_id, "want")
         self._connection = connection
         self._blocks: queue.Queue[tuple[Block, bytes]] = queue.Queue(HELD)
         self._wanted: frozenset[str] = frozenset()
-        self._manifests: dict[str, bytes | None] = {}
+        self._retained: dict[str, bytes | None] = {}
         self._waiting: Counter[str] = Counter()
         self._came = threading.Condition()
         #: Rises with each connect: what was asked for before may be lost.
@@ -39,11 +39,11 @@ class Delivery:
     def connected(self) -> None:
         self.connects += 1
 
-    def manifest(self, digest: str, body: bytes) -> None:
-        """An empty body is a retained message that was cleared."""
+    def retained(self, topic: str, body: bytes) -> None:
+        """A manifest or metadata. An empty body is a retained message that was cleared."""
         with self._came:
-            if body and digest in self._manifests:
-                self._manifests[digest] = body
+            if body and topic in self._retained:
+                self._retained[topic] = body
                 self._came.notify_all()
 
     def block(self, digest: str, number: int, body: bytes) -> None:
@@ -63,28 +63,32 @@ class Delivery:
     def fetch_manifest(
         self, digest: str, interrupted: Callable[[], bool], seconds: float = float("inf")
     ) -> bytes | None:
-        """The bytes retained on the manifest's topic; None after `seconds`. Raises InterruptedWaitError."""
+        """The bytes of a manifest; None after `seconds` of a live link. Raises InterruptedWaitError."""
+        return self.fetch(topics.manifest(digest), interrupted, seconds)
+
+    def fetch(self, topic: str, interrupted: Callable[[], bool], seconds: float = float("inf")) -> bytes | None:
+        """What is retained on a topic; None after `seconds` of a live link. Raises InterruptedWaitError."""
         with self._came:
-            self._waiting[digest] += 1
-            self._manifests.setdefault(digest, None)
-        self._connection.subscribe(topics.manifest(digest))
+            self._waiting[topic] += 1
+            self._retained.setdefault(topic, None)
+        self._connection.subscribe(topic)
         try:
             while seconds > 0:
                 with self._came:
-                    if self._manifests[digest] is None:
+                    if self._retained[topic] is None:
                         self._came.wait(_POLL_SECONDS)
-                    if self._manifests[digest] is not None:
-                        return self._manifests[digest]
+                    if self._retained[topic] is not None:
+                        return self._retained[topic]
                 if interrupted():
                     raise InterruptedWaitError
                 seconds -= _POLL_SECONDS if self.up else 0
             return None
         finally:
             with self._came:
-                self._waiting[digest] -= 1
-                if not self._waiting[digest]:
-                    self._connection.unsubscribe(topics.manifest(digest))
-                    del self._manifests[digest], self._waiting[digest]
+                self._waiting[topic] -= 1
+                if not self._waiting[topic]:
+                    self._connection.unsubscribe(topic)
+                    del self._retained[topic], self._waiting[topic]
 
     def accept(self, digests: Iterable[str]) -> None:
         """Take the blocks of these parts and drop all others."""

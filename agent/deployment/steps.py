@@ -8,6 +8,7 @@ from agent.child import ChildStoppedError
 from agent.deployment import self_test, trust
 from agent.deployment.delivery import Delivery, InterruptedWaitError
 from agent.deployment.download import Downloader, DownloadError
+from agent.deployment.provenance import Provenance, check_version
 from agent.deployment.records import Attempt
 from agent.deployment.store import Store
 from agent.deployment.transitions import Event
@@ -43,6 +44,7 @@ class Steps:
         store: Store,
         delivery: Delivery,
         downloader: Downloader,
+        provenance: Provenance,
         budget: Callable[[], Budget],
         device_class: Callable[[], DeviceClass],
         interrupted: Callable[[], bool],
@@ -50,17 +52,23 @@ class Steps:
         self._store = store
         self._delivery = delivery
         self._downloader = downloader
+        self._provenance = provenance
         self._budget = budget
         self._device_class = device_class
         self._interrupted = interrupted
 
-    def check(self, attempt: Attempt, keep: tuple[str, ...]) -> Outcome:
-        """Get the manifest; is it right, for this class, and does it fit? `keep` are artifacts that must stay."""
+    def check(self, attempt: Attempt, keep: tuple[str, ...], newest: Mapping[str, int]) -> Outcome:
+        """Get the manifest; is it vouched for, for this class, and does it fit?
+
+        `keep` are artifacts that must stay, `newest` the version of each model that ran here last.
+        """
         data = self._store.manifest_bytes(attempt.manifest)
         if data is None:
             data = self._delivery.fetch_manifest(attempt.manifest, self._interrupted) or b""
         try:
             manifest = trust.read(data, attempt.manifest)
+            vouched = self._provenance.vouched(attempt.manifest, attempt.told, self._interrupted)
+            check_version(manifest, vouched, newest.get(manifest.model, 0))
             trust.check_class(manifest, self._device_class())
         except trust.TrustError as problem:
             return Outcome(Event.REFUSED, str(problem))

@@ -49,6 +49,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     def of(self, role: Role) -> tuple[Part, ...]:
         return tuple(part for part in self.parts if part.role == role)
 
+    @property
+    def number(self) -> int:
+        """The model's version as a number, to tell older from newer; 0 when it is none."""
+        return int(self.version) if self.version.isdecimal() and len(self.version) < 16 else 0
+
 
 class ManifestError(ValueError):
     """A manifest that contradicts itself."""

@@ -37,6 +37,8 @@ class EnrollReply(Message, frozen=True):
     status: Literal["accepted", "pending", "rejected"]
     device_id: Annotated[str, msgspec.Meta(max_length=64)] = ""
     reason: Reason = ""
+    #: With `accepted`: the root metadata (JSON) from which on the device trusts what chains to it.
+    root: Annotated[str, msgspec.Meta(max_length=64 * 1024)] = ""
 
 
 class Active(Message, frozen=True):
@@ -164,13 +166,17 @@ class Config(Message, frozen=True):
 
 
 class Desired(Message, frozen=True):
-    """What the device should run. `version` rises with every change; an older one is ignored."""
+    """What the device should run. `version` rises with every change; an older one is ignored.
+
+    at: the server's clock when it said so.
+    """
 
     version: Count
     config_version: Count = 0
     config: Config = Config()
     deployment_id: Annotated[str, msgspec.Meta(max_length=64)] = ""
     manifest: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?$")] = ""
+    at: Epoch = 0
 
 
 class CommandOrder(Message, frozen=True):

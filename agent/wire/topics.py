@@ -129,6 +129,11 @@ def manifest(digest: str) -> str:
     return build(Topic("cast", "manifest", key=digest))
 
 
+def metadata(name: str) -> str:
+    """Where a file of the release metadata is retained; see agent.wire.metadata for the names."""
+    return build(Topic("cast", "tuf", key=name))
+
+
 def device_filter(device_id: str) -> str:
     """What a device subscribes to for itself."""
     return f"{PREFIX}/down/{_checked('id', device_id)}/#"

@@ -206,6 +206,7 @@ class RolloutIn(Schema):
     group: str | None = None
     devices: list[str] | None = Field(None, max_length=10_000)
     deadline_seconds: int = 7 * 24 * 3600
+    back: bool = Field(False, description="order devices that run a newer version of the model to go back")
 
 
 class RolloutOut(Schema):

@@ -16,6 +16,7 @@ from fleet.audit.services import announce, record
 from fleet.catalog import store
 from fleet.catalog.models import Model, ModelVersion, Release, Trial, Variant
 from fleet.errors import Refused
+from fleet.trust.services import vouch
 from fleet.units import file_words
 
 MAX_CARD = policy_card.MAX_CARD
@@ -180,6 +181,7 @@ def create_release(
     number = (version.releases.aggregate(n=Max("number"))["n"] or 0) + 1
     release = Release.objects.create(version=version, number=number, notes=notes, created_by=by)
     release.variants.set(chosen)
+    vouch(chosen)
     words = f"{release} for {', '.join(sorted(classes)).replace('_', ' ')}"
     record("release.created", words, detail=notes, actor=by, version=version)
     announce(f"version:{version.pk}")

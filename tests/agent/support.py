@@ -26,6 +26,7 @@ from agent.wire.messages import (
     Telemetry,
     Want,
 )
+from tests.agent.signing import Signer
 from tests.agent.variants import Variant
 from tests.agent.waiting import wait_for
 
@@ -47,8 +48,9 @@ class Server:
         self.commands: list[CommandReport] = []
         self.wanted: list[tuple[str, int]] = []
         self.blocks_sent = 0
+        self.signer = Signer()
         self.answer_enrollment: Callable[[EnrollRequest], EnrollReply] = lambda _: EnrollReply(
-            status="accepted", device_id="d-1"
+            status="accepted", device_id="d-1", root=self.signer.root.decode()
         )
         self.spoil: Callable[[str, int, bytes], bytes | None] = lambda _digest, _number, data: data
         self._parts: dict[str, bytes] = {}
@@ -79,9 +81,15 @@ class Server:
     # --- Down ---
 
     def offer(self, variant: Variant, *, data: bytes | None = None) -> None:
-        """Hold a variant's parts, and retain its manifest (or `data` in its stead)."""
+        """Hold a variant's parts, vouch for it, and retain its manifest (or `data` in its stead)."""
         self._parts.update(variant.parts)
+        self.signer.vouch(variant)
+        self.publish_metadata()
         self.publish(topics.manifest(variant.digest), variant.data if data is None else data, retain=True)
+
+    def publish_metadata(self) -> None:
+        for name, body in self.signer.files.items():
+            self.publish(topics.metadata(name), body, retain=True)
 
     def wish(self, manifest: str = "", deployment: str = "", config: Config | None = None, device: str = "d-1") -> None:
         """Write the device's desired state, newer than the last."""
@@ -93,6 +101,7 @@ class Server:
                 config=config or Config(telemetry_interval=1, watch_seconds=0.2),
                 deployment_id=deployment,
                 manifest=manifest,
+                at=time.time(),
             )
         self.publish(topics.down(device, "desired"), codec.encode(desired), retain=True)
 
