@@ -154,7 +154,7 @@ class Agent:
                         self._machine.offer(codec.decode(body, Desired))
                 case "down", "command":
                     self._commands.receive(topic.key, body)
-                case "down", "block":
+                case "down" | "cast", "block":
                     self._delivery.block(topic.key, topic.number or 0, body)
                 case "cast", "manifest" | "tuf":
                     self._delivery.retained(text, body)

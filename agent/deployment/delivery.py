@@ -99,9 +99,15 @@ class Delivery:
             except queue.Empty:
                 break
 
-    def ask(self, blocks: list[Block]) -> bool:
+    def listen(self, manifest: str, on: bool) -> None:
+        """Take the blocks that are cast for a manifest, or no more."""
+        change = self._connection.subscribe if on else self._connection.unsubscribe
+        change(topics.cast_filter(manifest))
+
+    def ask(self, blocks: list[Block], manifest: str = "", lacks: Iterable[Block] = ()) -> bool:
         """Ask for blocks. False without a link: ask again after the next connect."""
-        return self._connection.publish(self._want_topic, codec.encode(window.want(blocks))) is not None
+        message = window.want(blocks, manifest, lacks)
+        return self._connection.publish(self._want_topic, codec.encode(message)) is not None
 
     def next_block(self) -> tuple[Block, bytes] | None:
         """The next block, or None when none came for a moment."""

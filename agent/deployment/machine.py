@@ -72,6 +72,7 @@ class UpdateMachine:
             provenance=provenance,
             budget=budget,
             device_class=lambda: DeviceClass(self._saved.config.device_class or device_class),
+            rate=lambda: self._saved.config.transfer_rate,
             interrupted=self._interrupted,
         )
         self._saved = store.read_state()

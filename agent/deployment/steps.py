@@ -34,8 +34,9 @@ class Outcome:
 class Steps:
     """The effects of the states from notified to self_testing.
 
-    budget and device_class are asked at each check: both can change while the agent runs. interrupted says that the
-    result is not wanted any more; a step then raises InterruptedWaitError.
+    budget, device_class and rate are asked at each step: they can change while the agent runs. A device with a rate of
+    its own takes no blocks that are sent to many at once, which come as fast as the others can. interrupted says that
+    the result is not wanted any more; a step then raises InterruptedWaitError.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Steps:
         provenance: Provenance,
         budget: Callable[[], Budget],
         device_class: Callable[[], DeviceClass],
+        rate: Callable[[], float],
         interrupted: Callable[[], bool],
     ) -> None:
         self._store = store
@@ -55,6 +57,7 @@ class Steps:
         self._provenance = provenance
         self._budget = budget
         self._device_class = device_class
+        self._rate = rate
         self._interrupted = interrupted
 
     def check(self, attempt: Attempt, keep: tuple[str, ...], newest: Mapping[str, int]) -> Outcome:
@@ -93,7 +96,10 @@ class Steps:
             return Outcome(Event.COMPLETE)
         try:
             self._downloader.fetch(
-                manifest, self._interrupted, lambda here, total, words: tell(words, here / total if total else 1.0)
+                manifest,
+                self._interrupted,
+                lambda here, total, words: tell(words, here / total if total else 1.0),
+                cast="" if self._rate() else attempt.manifest,
             )
         except DownloadError as problem:
             return Outcome(Event.BROKEN, str(problem))

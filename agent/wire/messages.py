@@ -153,7 +153,14 @@ class WantPart(Message, frozen=True):
 
 
 class Want(Message, frozen=True):
+    """Blocks to send now (`parts`), and all that the device lacks of `manifest` (`lacks`, when it begins to fetch).
+
+    A device that says what it lacks also takes the blocks that are cast for the manifest.
+    """
+
     parts: Annotated[tuple[WantPart, ...], msgspec.Meta(min_length=1, max_length=64)]
+    manifest: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?$")] = ""
+    lacks: Annotated[tuple[WantPart, ...], msgspec.Meta(max_length=512)] = ()
 
 
 class Config(Message, frozen=True):
@@ -163,6 +170,8 @@ class Config(Message, frozen=True):
     watch_seconds: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 60
     mode: Literal["full", "slim", "hybrid"] = "full"
     device_class: Literal["", "embedded", "mobile", "edge_server"] = ""
+    #: Bytes of blocks a second, at most; 0: no limit of its own.
+    transfer_rate: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 0
 
 
 class Desired(Message, frozen=True):

@@ -201,6 +201,12 @@ class ReleaseOut(Schema):
     variants: list[VariantOut]
 
 
+class TransferLimit(Schema):
+    """Bytes of blocks a second to the whole fleet, at most; 0 is no limit."""
+
+    bytes_per_second: int = Field(ge=0)
+
+
 class RolloutIn(Schema):
     release: int
     group: str | None = None

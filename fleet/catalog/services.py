@@ -121,7 +121,12 @@ def add_variant(trial: Trial, folder: Path) -> Variant:
         version=str(version.number),
         variant=trial.name,
         device_class=trial.device_class,
+        before=_before(trial),
+        read=store.read,
     )
+    known = Variant.objects.filter(trial=trial).first()
+    if known is not None and known.manifest["digest"] == made.digest:
+        return known  # with sources of today it would be another manifest, and devices would fetch nothing for it
     data = wire.encode(made)
     digest = wire.digest_of(data)
     variant, _ = Variant.objects.update_or_create(
@@ -135,6 +140,18 @@ def add_variant(trial: Trial, folder: Path) -> Variant:
         },
     )
     return variant
+
+
+def _before(trial: Trial) -> wire.Manifest | None:
+    """What the class's devices got with the model's last release before this version."""
+    earlier = Variant.objects.filter(
+        version__model=trial.version.model_id,
+        version__number__lt=trial.version.number,
+        device_class=trial.device_class,
+        releases__isnull=False,
+    )
+    last = earlier.order_by("version__number", "releases__number").last()
+    return msgspec.convert(last.manifest, wire.Manifest) if last else None
 
 
 def proposed(version: ModelVersion) -> dict[str, Variant]:

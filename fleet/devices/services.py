@@ -164,6 +164,12 @@ def _changes(before: Config, after: Config) -> Iterator[str]:
         yield f"telemetry every {units.duration(after.telemetry_interval)}"
     if after.watch_seconds != before.watch_seconds:
         yield f"watched for {units.duration(after.watch_seconds)} after an update"
+    if after.transfer_rate != before.transfer_rate:
+        yield (
+            f"downloads at most {units.file_words(after.transfer_rate)} a second"
+            if after.transfer_rate
+            else ("downloads as fast as they go")
+        )
 
 
 # --- Groups ---------------------------------------------------------------------------------------------------------

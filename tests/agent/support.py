@@ -37,7 +37,8 @@ TOKEN = "tk1.not-a-secret-at-all-000000000000"
 class Server:
     """What a gateway does, small enough to be looked through; everything that came is kept.
 
-    answer_enrollment says how a request is answered; spoil may change a block before it is sent (None: not sent).
+    answer_enrollment says how a request is answered; spoil may change a block before it is sent (None: not sent);
+    on_want sees each want first.
     """
 
     def __init__(self, port: int) -> None:
@@ -53,6 +54,7 @@ class Server:
             status="accepted", device_id="d-1", root=self.signer.root.decode()
         )
         self.spoil: Callable[[str, int, bytes], bytes | None] = lambda _digest, _number, data: data
+        self.on_want: Callable[[Want], None] = lambda _: None
         self._parts: dict[str, bytes] = {}
         self._version = 0
         self._lock = threading.Lock()
@@ -166,6 +168,7 @@ class Server:
             into.append(codec.decode(message.payload, kind))
 
     def _serve(self, device: str, want: Want) -> None:
+        self.on_want(want)
         for part in want.parts:
             bits = int.from_bytes(bytes.fromhex(part.missing), "little")
             for number in (part.first + bit for bit in range(bits.bit_length()) if bits >> bit & 1):

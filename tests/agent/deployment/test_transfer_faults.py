@@ -180,6 +180,68 @@ def test_a_broker_that_restarts_in_the_middle_only_delays_it(server, device, bro
     server.ended("p-1", "active")
 
 
+# --- Blocks for many at once ---
+
+
+def casting(server, made, share=lambda number: True):
+    """Answer what the device asks for by casting it, where `share` says so; else to the device."""
+
+    def cast(digest, number, data):
+        if not share(number):
+            return data
+        server.publish(topics.cast_block(made.digest, digest, number), data)
+        return None
+
+    server.spoil = cast
+
+
+@pytest.mark.parametrize("share", [lambda number: True, lambda number: number % 2 == 0], ids=["all", "half"])
+def test_blocks_that_are_cast_count_like_those_for_the_device(server, device, share):
+    made = large()
+    casting(server, made, share)
+    device()
+    server.offer(made)
+    server.wish(made.digest, "p-1")
+
+    server.ended("p-1", "active")
+
+
+def test_a_device_says_once_what_it_lacks_and_takes_all_of_it_unasked(server, device):
+    made, wants = large(), []
+    server.on_want = wants.append
+    server.spoil = lambda *_: None
+    there = device()
+    server.offer(made)
+    server.wish(made.digest, "p-1")
+    first = wait_for("the want", lambda: wants[:1])[0]
+    blocks = {(digest, number) for digest, data in made.parts.items() for number in range(wire.block_count(len(data)))}
+    named = {(part.digest, part.first + bit) for part in first.lacks for bit in _bits(part.missing)}
+    assert (first.manifest, named) == (made.digest, blocks)
+    for digest, number in sorted(blocks, reverse=True):
+        data = made.parts[digest][number * wire.BLOCK : (number + 1) * wire.BLOCK]
+        server.publish(topics.cast_block(made.digest, digest, number), data)
+
+    server.ended("p-1", "active")
+    assert all(not want.lacks for want in wants[1:])
+    assert topics.cast_filter(made.digest) not in there.agent._connection._filters, "it listens no longer"
+
+
+def _bits(missing: str) -> list[int]:
+    value = int.from_bytes(bytes.fromhex(missing), "little")
+    return [bit for bit in range(value.bit_length()) if value >> bit & 1]
+
+
+def test_a_device_with_a_limit_of_its_own_takes_no_part(server, device):
+    made, wants = variant(2.0), []
+    server.on_want = wants.append
+    device()
+    server.offer(made)
+    server.wish(made.digest, "p-1", Config(watch_seconds=0, transfer_rate=1e6))
+
+    server.ended("p-1", "active")
+    assert all(not want.lacks and not want.manifest for want in wants)
+
+
 # --- Manifests ---
 
 
