@@ -155,7 +155,7 @@ class Agent:
                 case "down", "command":
                     self._commands.receive(topic.key, body)
                 case "down" | "cast", "block":
-                    self._delivery.block(topic.key, topic.number or 0, body)
+                    self._delivery.block(topic.key, topic.number or 0, body, cast=topic.direction == "cast")
                 case "cast", "manifest" | "tuf":
                     self._delivery.retained(text, body)
         except (topics.TopicError, codec.WireError) as problem:

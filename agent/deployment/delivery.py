@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 
@@ -11,8 +12,9 @@ from agent.link.connection import Connection
 from agent.wire import codec, topics
 from agent.wire.manifest import BLOCK
 
-#: Blocks between the network thread and the disk (8 MiB). Beyond it they are dropped, and asked for again.
-HELD = 64
+#: Blocks between the network thread and the disk (8 MiB). Beyond it the link is held up, for so many seconds a block;
+#: what then finds no place is dropped, and asked for again.
+HELD, HOLD_SECONDS = 64, 1.0
 _POLL_SECONDS = 0.25
 
 
@@ -27,6 +29,8 @@ class Delivery:
         self._want_topic = topics.up(device_id, "want")
         self._connection = connection
         self._blocks: queue.Queue[tuple[Block, bytes]] = queue.Queue(HELD)
+        #: When a block came last that was cast for many, by the monotonic clock.
+        self.cast_at = float("-inf")
         self._wanted: frozenset[str] = frozenset()
         self._retained: dict[str, bytes | None] = {}
         self._waiting: Counter[str] = Counter()
@@ -46,12 +50,14 @@ class Delivery:
                 self._retained[topic] = body
                 self._came.notify_all()
 
-    def block(self, digest: str, number: int, body: bytes) -> None:
+    def block(self, digest: str, number: int, body: bytes, *, cast: bool = False) -> None:
+        if cast:
+            self.cast_at = time.monotonic()
         if digest in self._wanted:
             try:
                 # Of a block that is too large, one byte more than is right is enough to refuse it.
-                self._blocks.put_nowait(((digest, number), body[: BLOCK + 1]))
-            except queue.Full:  # the disk is slower than the link; the block is asked for again
+                self._blocks.put(((digest, number), body[: BLOCK + 1]), timeout=HOLD_SECONDS)
+            except queue.Full:  # the disk stands still
                 return
 
     # --- Whoever waits ---

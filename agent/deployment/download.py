@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 #: A part may come damaged this often; then the fetch has failed.
 MAX_BAD = 3
 
+#: Seconds after a block that was cast in which nothing is asked for: the next one is on its way.
+CAST_SECONDS = 2.0
 #: Blocks that are named to the server at the beginning (8 GiB); what is beyond is asked for as usual.
 _NAMED = 65_536
 
@@ -139,7 +141,7 @@ class _Fetch:
         if self._cast and self._lacking:
             self._delivery.listen(self._cast, True)
         connects, quiet_since = self._delivery.connects, self._clock()
-        lacks = self._missing()
+        lacks: list[Block] | None = self._missing()
         while self._lacking:
             progress(self._here, self._total, self._words())
             if interrupted():
@@ -148,9 +150,13 @@ class _Fetch:
                 connects = self._delivery.connects
                 self._window.ask_again()
                 lacks = self._missing()
-            if self._delivery.up:
+            if self._clock() - self._delivery.cast_at < CAST_SECONDS:
+                lacks = None  # a cast is under way, and brings what would be asked for; what it has left is named then
+            elif self._delivery.up:
                 blocks = self._window.due(self._take, self._clock())
-                if blocks and not self._delivery.ask(blocks, self._cast, lacks):
+                if blocks and lacks is None:
+                    lacks = self._missing()
+                if blocks and not self._delivery.ask(blocks, self._cast, lacks or ()):
                     self._window.ask_again()
                 elif blocks:
                     lacks = []

@@ -33,6 +33,8 @@ class BlockServer:
         self._stopped = False
         self._looked = -LOOK_SECONDS
         self._crowds: dict[str, tuple[float, bool]] = {}
+        #: Blocks and their bytes that were published: to one device, and to many.
+        self._counts = {"to one": [0, 0], "to many": [0, 0]}
         self.client = mqtt.client("blocks")
         self.client.max_inflight_messages_set(WINDOW)
 
@@ -56,6 +58,8 @@ class BlockServer:
         finally:
             self.client.disconnect()
             self.client.loop_stop()
+            for whom, (blocks, size) in self._counts.items():
+                log.info("%d blocks, %d bytes were sent %s", blocks, size, whom)
 
     def stop(self) -> None:
         with self._more:
@@ -114,6 +118,9 @@ class BlockServer:
             if chosen.device
             else topics.cast_block(chosen.manifest, digest, number)
         )
+        counted = self._counts["to one" if chosen.device else "to many"]
+        counted[0] += 1
+        counted[1] += len(data)
         self._wait_for_window()
         self._sent.append(self.client.publish(topic, data, qos=1))
 
