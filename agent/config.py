@@ -51,6 +51,7 @@ class Settings:
     seed: int = 0
     nice: int = 0
     threads: int = 0
+    http: bool = False
     log_level: str = "INFO"
     declared: Declared | None = None
 
@@ -98,6 +99,12 @@ def _token(value: object) -> str:
     return text
 
 
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool | str) or value not in (True, False, "0", "1"):
+        raise ValueError("is neither 0 nor 1")
+    return value in (True, "1")
+
+
 def _level(value: object) -> str:
     level = _text(value).upper()
     if level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
@@ -140,6 +147,7 @@ OPTIONS = (
     Option("seed", _whole(0, 2**31 - 1), "number handed to the source (default 0)"),
     Option("nice", _whole(0, 19), "how far the agent steps back for other processes, 0 to 19 (default 0)"),
     Option("threads", _whole(0, 1024), "threads of a decision (default 0: as many as the device has cores)"),
+    Option("http", _flag, "1: fetch models from the server's web address where it offers that (default 0)"),
     Option("log_level", _level, "DEBUG, INFO, WARNING or ERROR (default INFO)"),
     Option("declared.cores", _positive, "cores of a simulated device"),
     Option("declared.memory_gib", _positive, "memory of a simulated device, GiB"),
@@ -208,7 +216,8 @@ def build(found: Mapping[str, Any]) -> Settings:
     missing = [f"declared.{key}" for key in _DECLARED if declared and key not in declared]
     if missing:
         raise ConfigError(f"A simulated device declares {', '.join(_DECLARED)}; missing: {', '.join(missing)}.")
-    plain = {key: found[key] for key in ("token", "source", "seed", "nice", "threads", "log_level") if key in found}
+    given = ("token", "source", "seed", "nice", "threads", "http", "log_level")
+    plain = {key: found[key] for key in given if key in found}
     return Settings(
         data=data_folder(found),
         server=_server(found["server"], found.get("ca", "")),

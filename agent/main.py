@@ -40,7 +40,7 @@ from agent.lock import DataFolderInUseError, DataFolderLock
 from agent.monitor import Monitor
 from agent.wire import codec, topics
 from agent.wire.hardware import DeviceClass, classify
-from agent.wire.messages import Active, BenchmarkArgs, Desired
+from agent.wire.messages import Active, BenchmarkArgs, Desired, Links
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Agent:
             subscriptions=(topics.device_filter(identity.device_id),),
         )
         self._presence.connection = self._connection
-        self._delivery = Delivery(identity.device_id, self._connection)
+        self._delivery = Delivery(identity.device_id, self._connection, settings.http)
         downloader = Downloader(store, self._delivery)
         provenance = Provenance(settings.data, self._delivery)
 
@@ -154,6 +154,8 @@ class Agent:
                         self._machine.offer(codec.decode(body, Desired))
                 case "down", "command":
                     self._commands.receive(topic.key, body)
+                case "down", "links":
+                    self._delivery.links(codec.decode(body, Links))
                 case "down" | "cast", "block":
                     self._delivery.block(topic.key, topic.number or 0, body, cast=topic.direction == "cast")
                 case "cast", "manifest" | "tuf":

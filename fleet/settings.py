@@ -162,6 +162,8 @@ STORAGES = {
 ARTIFACTS_DIR = DATA_DIR / "artifacts"
 WORK_DIR = DATA_DIR / "work"
 FILE_UPLOAD_TEMP_DIR = None
+#: The pages' address as devices reach it. Where it is set, devices that ask may fetch parts from it (HTTP Range).
+PARTS_URL = os.environ.get("EDGEFLEET_PARTS_URL", "").rstrip("/")
 MAX_UPLOAD_BYTES = int(os.environ.get("EDGEFLEET_MAX_UPLOAD_BYTES", 8 * 1024**3))
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 

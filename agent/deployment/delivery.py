@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from agent.deployment import window
+from agent.deployment.ranges import RangeFetcher
 from agent.deployment.window import Block
 from agent.link.connection import Connection
 from agent.wire import codec, topics
 from agent.wire.manifest import BLOCK
+from agent.wire.messages import Links
 
 #: Blocks between the network thread and the disk (8 MiB). Beyond it the link is held up, for so many seconds a block;
 #: what then finds no place is dropped, and asked for again.
@@ -25,7 +27,9 @@ class InterruptedWaitError(Exception):
 class Delivery:
     """The deployments' end of the link. `retained` and `block` are called by the network thread."""
 
-    def __init__(self, device_id: str, connection: Connection) -> None:
+    def __init__(self, device_id: str, connection: Connection, http: bool = False) -> None:
+        #: Fetches by HTTP what the server has offered, where the device is set to.
+        self._ranges = RangeFetcher(self.block) if http else None
         self._want_topic = topics.up(device_id, "want")
         self._connection = connection
         self._blocks: queue.Queue[tuple[Block, bytes]] = queue.Queue(HELD)
@@ -35,6 +39,8 @@ class Delivery:
         self._retained: dict[str, bytes | None] = {}
         self._waiting: Counter[str] = Counter()
         self._came = threading.Condition()
+        #: Blocks that were asked for by MQTT last: if addresses come instead, they are fetched from there.
+        self._awaited: list[Block] = []
         #: Rises with each connect: what was asked for before may be lost.
         self.connects = 0
 
@@ -59,6 +65,12 @@ class Delivery:
                 self._blocks.put(((digest, number), body[: BLOCK + 1]), timeout=HOLD_SECONDS)
             except queue.Full:  # the disk stands still
                 return
+
+    def links(self, links: Links) -> None:
+        """Addresses, in place of the blocks that were asked for."""
+        if self._ranges is not None:
+            self._ranges.links(links)
+            self._ranges.take(self._awaited)
 
     # --- Whoever waits ---
 
@@ -112,7 +124,13 @@ class Delivery:
 
     def ask(self, blocks: list[Block], manifest: str = "", lacks: Iterable[Block] = ()) -> bool:
         """Ask for blocks. False without a link: ask again after the next connect."""
-        message = window.want(blocks, manifest, lacks)
+        links = self._ranges is not None and self._ranges.ready
+        if self._ranges is not None:
+            blocks = self._ranges.take(blocks)
+            self._awaited = blocks
+            if not blocks:
+                return True
+        message = window.want(blocks, manifest, lacks, links=links)
         return self._connection.publish(self._want_topic, codec.encode(message)) is not None
 
     def next_block(self) -> tuple[Block, bytes] | None:

@@ -64,9 +64,10 @@ class Window:
         self._lost = True
 
 
-def want(blocks: Iterable[Block], manifest: str = "", lacks: Iterable[Block] = ()) -> Want:
+def want(blocks: Iterable[Block], manifest: str = "", lacks: Iterable[Block] = (), *, links: bool = False) -> Want:
     """The message that asks for these blocks; `lacks` are all that are missing of the manifest."""
-    return Want(parts=tuple(_all_parts(blocks)), manifest=manifest, lacks=tuple(_all_parts(lacks))[:MAX_LACKS])
+    named = tuple(_all_parts(lacks))[:MAX_LACKS]
+    return Want(parts=tuple(_all_parts(blocks)), manifest=manifest, lacks=named, links=links)
 
 
 def _all_parts(blocks: Iterable[Block]) -> Iterator[WantPart]:

@@ -155,12 +155,28 @@ class WantPart(Message, frozen=True):
 class Want(Message, frozen=True):
     """Blocks to send now (`parts`), and all that the device lacks of `manifest` (`lacks`, when it begins to fetch).
 
-    A device that says what it lacks also takes the blocks that are cast for the manifest.
+    A device that says what it lacks also takes the blocks that are cast for the manifest. With `links`, it can fetch
+    the blocks from the server's web address, and prefers to.
     """
 
     parts: Annotated[tuple[WantPart, ...], msgspec.Meta(min_length=1, max_length=64)]
     manifest: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?$")] = ""
     lacks: Annotated[tuple[WantPart, ...], msgspec.Meta(max_length=512)] = ()
+    links: bool = False
+
+
+class Link(Message, frozen=True):
+    """Where a part can be fetched by HTTP Range, by this device, for a while."""
+
+    digest: Digest
+    url: Annotated[str, msgspec.Meta(pattern=r"^https?://", max_length=2048)]
+
+
+class Links(Message, frozen=True):
+    """The answer to a want with `links`, in place of blocks. seconds is how long they can be used."""
+
+    links: Annotated[tuple[Link, ...], msgspec.Meta(max_length=64)]
+    seconds: Figure
 
 
 class Config(Message, frozen=True):

@@ -49,6 +49,7 @@ _SHAPES: dict[tuple[str, str], tuple[str, ...]] = {
     ("up", "command"): ("id",),
     ("up", "want"): (),
     ("down", "desired"): (),
+    ("down", "links"): (),
     ("down", "command"): ("id",),
     ("down", "block"): ("digest", "number"),
     ("cast", "manifest"): ("digest",),

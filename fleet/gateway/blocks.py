@@ -1,6 +1,7 @@
 """The block server: devices say which blocks they lack (`want`), and get those, within a window and under a limit."""
 
 import logging
+import socket
 import threading
 import time
 from collections import deque
@@ -8,11 +9,11 @@ from collections import deque
 import paho.mqtt.client as paho
 from django.db import DatabaseError, InterfaceError, close_old_connections
 
-from agent.wire import manifest, topics
+from agent.wire import codec, manifest, topics
 from agent.wire.messages import Want
 from agent.wire.states import DEPLOYMENT_IN_FLIGHT
 from fleet.catalog import store
-from fleet.gateway import limits, mqtt
+from fleet.gateway import limits, links, mqtt
 from fleet.gateway.sending import CROWD, Plan, Sending
 
 log = logging.getLogger(__name__)
@@ -37,11 +38,17 @@ class BlockServer:
         self._counts = {"to one": [0, 0], "to many": [0, 0]}
         self.client = mqtt.client("blocks")
         self.client.max_inflight_messages_set(WINDOW)
+        self.client.on_socket_open = _room_for_blocks
 
     def ask(self, device_id: str, want: Want, rate: float = 0) -> None:
         """Queue what a device lacks; rate is the device's own limit, in bytes a second."""
         crowd = bool(want.lacks) and self._is_crowd(want.manifest)
         with self._more:
+            if want.links and not crowd and rate <= 0 and self._plan.may_link(want.manifest):
+                answer = links.answer(device_id, want)
+                if answer is not None:
+                    self.client.publish(topics.down(device_id, "links"), codec.encode(answer), qos=1)
+                    return
             self._plan.ask(device_id, want, time.monotonic(), rate=rate, crowd=crowd)
             self._more.notify()
 
@@ -125,8 +132,13 @@ class BlockServer:
         self._sent.append(self.client.publish(topic, data, qos=1))
 
     def _wait_for_window(self) -> None:
-        """Hold back while the broker has too many blocks to acknowledge; paho sends them again after a lost link."""
-        while len(self._sent) >= WINDOW and not self._stopped:
+        """Hold back while the broker has too many blocks to acknowledge; paho sends them again after a lost link.
+
+        Half a window at a time: to wake up for each block costs as much as to send it.
+        """
+        if len(self._sent) < WINDOW:
+            return
+        while len(self._sent) > WINDOW // 2 and not self._stopped:
             try:
                 self._sent[0].wait_for_publish(1)
             except (RuntimeError, ValueError):
@@ -134,3 +146,8 @@ class BlockServer:
                 continue
             if self._sent[0].is_published():
                 self._sent.popleft()
+
+
+def _room_for_blocks(_client: paho.Client, _data: object, connection: socket.socket) -> None:
+    """The kernel takes whole blocks, where its usual room would have each sent in pieces."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, WINDOW * manifest.BLOCK)

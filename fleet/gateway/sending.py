@@ -109,6 +109,10 @@ class Plan:
         if rate != self.fleet.rate:
             self.fleet = Bucket(rate, now)
 
+    def may_link(self, manifest: str) -> bool:
+        """Whether a device may fetch for itself: not past a limit, and not what a crowd is being sent."""
+        return self.fleet.rate <= 0 and manifest not in self._rounds
+
     def ask(self, device: str, want: Want, now: float, *, rate: float = 0, crowd: bool = False) -> None:
         """A device asks. rate is its own limit; crowd says that many fetch the manifest that it names."""
         if rate <= 0 and (want.manifest in self._rounds or (crowd and want.lacks)):

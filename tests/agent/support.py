@@ -22,6 +22,8 @@ from agent.wire.messages import (
     Desired,
     EnrollReply,
     EnrollRequest,
+    Link,
+    Links,
     State,
     Telemetry,
     Want,
@@ -38,7 +40,7 @@ class Server:
     """What a gateway does, small enough to be looked through; everything that came is kept.
 
     answer_enrollment says how a request is answered; spoil may change a block before it is sent (None: not sent);
-    on_want sees each want first.
+    on_want sees each want first; links is a web address that is offered in place of blocks.
     """
 
     def __init__(self, port: int) -> None:
@@ -55,6 +57,7 @@ class Server:
         )
         self.spoil: Callable[[str, int, bytes], bytes | None] = lambda _digest, _number, data: data
         self.on_want: Callable[[Want], None] = lambda _: None
+        self.links: str | None = None
         self._parts: dict[str, bytes] = {}
         self._version = 0
         self._lock = threading.Lock()
@@ -169,6 +172,10 @@ class Server:
 
     def _serve(self, device: str, want: Want) -> None:
         self.on_want(want)
+        if want.links and self.links is not None:
+            found = [Link(digest=part.digest, url=f"{self.links}/{part.digest}?a=b") for part in want.parts]
+            self.publish(topics.down(device, "links"), codec.encode(Links(links=tuple(found), seconds=600)))
+            return
         for part in want.parts:
             bits = int.from_bytes(bytes.fromhex(part.missing), "little")
             for number in (part.first + bit for bit in range(bits.bit_length()) if bits >> bit & 1):
