@@ -42,7 +42,10 @@ KEPT = 2
 
 @transaction.atomic
 def ensure() -> None:
-    """Keys and the first metadata, where there are none. Keys that lie here without metadata are taken."""
+    """Keys and the first metadata, where there are none. Keys that lie here without metadata are taken.
+
+    What was released before there was anything to sign with is signed for.
+    """
     if Metadata.objects.filter(role="root").exists():
         return
     now = timezone.now()
@@ -54,6 +57,9 @@ def ensure() -> None:
     made = repository.first_root([s.public_key for s in root.values()], first.public_key, second.public_key, now)
     repository.sign(made, root.values())
     _store("root", made.signed.version, repository.as_bytes(made), made.signed.expires, now)
+    released = Variant.objects.filter(releases__isnull=False).order_by("-releases__created_at")[:MAX_TARGETS]
+    targets = {target.digest: target for target in map(_target, released)}
+    Target.objects.bulk_create(targets.values(), ignore_conflicts=True)
     _sign(now)
 
 

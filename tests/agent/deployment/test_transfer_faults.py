@@ -1,6 +1,10 @@
 """What can go wrong between the server and the disk, and what the device does about it."""
 
 import itertools
+import os
+import signal
+import socket
+import time
 
 import msgspec
 import pytest
@@ -176,6 +180,33 @@ def test_a_broker_that_restarts_in_the_middle_only_delays_it(server, device, bro
     # The broker has forgotten what it retained; the gateway says it again.
     wait_for("the server's link", server._client.is_connected)
     server.offer(made)
+
+    server.ended("p-1", "active")
+
+
+def test_a_link_that_comes_and_goes_only_delays_it(server, device):
+    made = variant(2.0, ballast=4_000_000, part_bytes=400_000)
+    there = device()
+    server.offer(made)
+    server.wish(made.digest, "p-1")
+    for cut in range(1, 5):
+        wait_for("some more of it", lambda cut=cut: server.blocks_sent >= 4 * cut)
+        there.agent._connection._client.socket().shutdown(socket.SHUT_RDWR)
+        wait_for("the link again", lambda cut=cut: there.agent._delivery.connects > cut)
+
+    server.ended("p-1", "active")
+
+
+def test_a_device_that_stands_still_goes_on(server, agent):
+    made = variant(2.0, ballast=4_000_000, part_bytes=400_000)
+    server.spoil = lambda _digest, _number, data: time.sleep(0.02) or data
+    there = agent()
+    server.offer(made)
+    server.wish(made.digest, "p-1")
+    wait_for("some of it", lambda: server.blocks_sent > 8)
+    os.kill(there.pid, signal.SIGSTOP)
+    wait_for("the server to have sent what was asked for", lambda: server.blocks_sent >= len(server.wanted))
+    os.kill(there.pid, signal.SIGCONT)
 
     server.ended("p-1", "active")
 
