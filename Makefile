@@ -9,7 +9,7 @@ STEPS ?= 9000
 export PROFILE
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo demo-reset demo-train test bench lint format clean
+.PHONY: help install install-dev demo demo-reset demo-train test soak bench lint format clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,7 +44,10 @@ demo-train: $(VENV)/.installed ## Train the demo's policy from nothing into var/
 test: $(VENV)/.installed-dev ## Every test; the browser journeys where Chromium is present
 	@$(BIN)/python -m pytest
 
-bench: $(VENV)/.installed ## Measure what is claimed beside a baseline: NAME=agent, NAME=optimizer
+soak: $(VENV)/.installed-dev ## The counted tests, in full: kill -9 of the agent a hundred times
+	@SOAK_KILLS=100 $(BIN)/python -m pytest tests/agent/deployment/test_power_cuts.py -k killed_agent
+
+bench: $(VENV)/.installed ## Measure what is claimed beside a baseline: NAME=agent, delivery, optimizer or peers
 	@$(BIN)/python -m bench $(NAME)
 
 lint: $(VENV)/.installed-dev ## ruff, mypy, import-linter, djlint, and that no migration is missing

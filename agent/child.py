@@ -36,8 +36,9 @@ def run(
     seconds: float,
     memory: int | None = None,
     interrupted: Callable[[], bool] = lambda: False,
+    subject: str = "The model",
 ) -> Any:
-    """The decoded JSON line of `python -m module arguments`.
+    """The decoded JSON line of `python -m module arguments`. subject is what messages call the child's work.
 
     The child is killed after `seconds`, beyond `memory` bytes of resident memory, or once `interrupted()` is true.
     Raises ChildError or ChildStoppedError.
@@ -54,7 +55,7 @@ def run(
     ) as process:
         said, complained = _Tail(process.stdout, _KEPT_OUT), _Tail(process.stderr, _KEPT_ERROR)
         try:
-            _guard(process, seconds, memory, interrupted)
+            _guard(process, seconds, memory, interrupted, subject)
         except BaseException:
             process.kill()
             raise
@@ -62,7 +63,7 @@ def run(
             said.join()
             complained.join()
     if process.returncode != 0:
-        raise ChildError(_crash(process.returncode, complained.text()))
+        raise ChildError(_crash(process.returncode, complained.text(), subject))
     try:
         return json.loads(said.text())
     except ValueError as problem:
@@ -70,7 +71,11 @@ def run(
 
 
 def _guard(
-    process: "subprocess.Popen[bytes]", seconds: float, memory: int | None, interrupted: Callable[[], bool]
+    process: "subprocess.Popen[bytes]",
+    seconds: float,
+    memory: int | None,
+    interrupted: Callable[[], bool],
+    subject: str,
 ) -> None:
     end = time.monotonic() + seconds
     while True:
@@ -82,11 +87,11 @@ def _guard(
         if interrupted():
             raise ChildStoppedError
         if time.monotonic() > end:
-            raise ChildError(f"The model did not get through its test within {seconds:.0f} s.")
+            raise ChildError(f"{subject} did not get through its test within {seconds:.0f} s.")
         used = _resident(process.pid)
         if memory is not None and used > memory:
             raise ChildError(
-                f"The model took {used / 2**20:,.0f} MiB of memory, its budget is {memory / 2**20:,.0f} MiB."
+                f"{subject} took {used / 2**20:,.0f} MiB of memory, its budget is {memory / 2**20:,.0f} MiB."
             )
 
 
@@ -97,13 +102,13 @@ def _resident(pid: int) -> int:
         return 0
 
 
-def _crash(code: int, complaint: str) -> str:
+def _crash(code: int, complaint: str, subject: str) -> str:
     if code < 0:
         try:
             name = signal.Signals(-code).name
         except ValueError:
             name = f"signal {-code}"
-        return f"The model crashed the process ({name})."
+        return f"{subject} crashed the process ({name})."
     last = complaint.strip().splitlines()[-1:] or [f"exit code {code}"]
     return f"The test process failed: {last[0][-500:]}"
 

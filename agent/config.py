@@ -66,6 +66,7 @@ class Settings:
     seed: int = 0
     nice: int = 0
     threads: int = 0
+    http: bool = False
     log_level: str = "INFO"
     api: Listen | None = None
     api_token: str = field(default="", repr=False)
@@ -146,6 +147,12 @@ def _api_token(value: object) -> str:
     return text
 
 
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool | str) or value not in (True, False, "0", "1"):
+        raise ValueError("is neither 0 nor 1")
+    return value in (True, "1")
+
+
 def _level(value: object) -> str:
     level = _text(value).upper()
     if level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
@@ -190,6 +197,7 @@ OPTIONS = (
     Option("threads", _whole(0, 1024), "threads of a decision (default 0: as many as the device has cores)"),
     Option("api", _listen, "the local API: host:port on loopback, or unix:/path (default: none)"),
     Option("api_token", _api_token, "token that the local API wants of every program (default: none)", secret=True),
+    Option("http", _flag, "1: fetch models from the server's web address where it offers that (default 0)"),
     Option("log_level", _level, "DEBUG, INFO, WARNING or ERROR (default INFO)"),
     Option("declared.cores", _positive, "cores of a simulated device"),
     Option("declared.memory_gib", _positive, "memory of a simulated device, GiB"),
@@ -260,7 +268,7 @@ def build(found: Mapping[str, Any]) -> Settings:
         raise ConfigError(f"A simulated device declares {', '.join(_DECLARED)}; missing: {', '.join(missing)}.")
     if "api_token" in found and "api" not in found:
         raise ConfigError("A token for the local API is set, but no API. Set api as well, or leave the token out.")
-    keys = ("token", "source", "seed", "nice", "threads", "log_level", "api", "api_token")
+    keys = ("token", "source", "seed", "nice", "threads", "http", "log_level", "api", "api_token")
     plain = {key: found[key] for key in keys if key in found}
     return Settings(
         data=data_folder(found),

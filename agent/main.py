@@ -20,6 +20,7 @@ from agent.deployment.benchmarks import BenchmarkCommand
 from agent.deployment.delivery import Delivery
 from agent.deployment.download import Downloader
 from agent.deployment.machine import UpdateMachine
+from agent.deployment.provenance import Provenance
 from agent.deployment.records import Saved
 from agent.deployment.report import Reporter
 from agent.deployment.store import Store
@@ -40,7 +41,7 @@ from agent.lock import DataFolderInUseError, DataFolderLock
 from agent.monitor import Monitor
 from agent.wire import codec, topics
 from agent.wire.hardware import DeviceClass, classify
-from agent.wire.messages import Active, BenchmarkArgs, Desired
+from agent.wire.messages import Active, BenchmarkArgs, Desired, Links
 
 if TYPE_CHECKING:
     from agent.inference.local_api import LocalApi
@@ -69,8 +70,9 @@ class Agent:
             subscriptions=(topics.device_filter(identity.device_id),),
         )
         self._presence.connection = self._connection
-        self._delivery = Delivery(identity.device_id, self._connection)
+        self._delivery = Delivery(identity.device_id, self._connection, settings.http)
         downloader = Downloader(store, self._delivery)
+        provenance = Provenance(settings.data, self._delivery)
 
         def budget() -> resource_manager.Budget:
             return resource_manager.budget(self._hardware, device.free_storage(), settings.threads)
@@ -82,6 +84,7 @@ class Agent:
             store=store,
             delivery=self._delivery,
             downloader=downloader,
+            provenance=provenance,
             engine=engine,
             reporter=Reporter(identity.device_id, boot_id, self._connection),
             budget=budget,
@@ -102,6 +105,7 @@ class Agent:
             store=store,
             delivery=self._delivery,
             downloader=downloader,
+            provenance=provenance,
             budget=budget,
             stopping=self._stopping.is_set,
         )
@@ -168,10 +172,12 @@ class Agent:
                         self._machine.offer(codec.decode(body, Desired))
                 case "down", "command":
                     self._commands.receive(topic.key, body)
-                case "down", "block":
-                    self._delivery.block(topic.key, topic.number or 0, body)
-                case "cast", "manifest":
-                    self._delivery.manifest(topic.key, body)
+                case "down", "links":
+                    self._delivery.links(codec.decode(body, Links))
+                case "down" | "cast", "block":
+                    self._delivery.block(topic.key, topic.number or 0, body, cast=topic.direction == "cast")
+                case "cast", "manifest" | "tuf":
+                    self._delivery.retained(text, body)
         except (topics.TopicError, codec.WireError) as problem:
             log.warning("a message on %s was not taken: %s", text[:200], problem)
 

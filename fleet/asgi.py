@@ -57,7 +57,9 @@ def _limited() -> BodyLimit:
     # left 80 of them open, where PostgreSQL allows 100 in all.
     for database in connections.settings.values():
         database["CONN_MAX_AGE"] = 0
-    return BodyLimit(django, settings.MAX_UPLOAD_BYTES + FORM_BYTES)
+    from fleet.gateway.links import PartServer
+
+    return BodyLimit(PartServer(django), settings.MAX_UPLOAD_BYTES + FORM_BYTES)
 
 
 application = _limited()

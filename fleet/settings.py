@@ -64,6 +64,7 @@ INSTALLED_APPS = [
     "fleet.catalog",
     "fleet.jobs",
     "fleet.rollouts",
+    "fleet.trust",
     "fleet.telemetry",
     "fleet.gateway",
     "fleet.brokers",
@@ -161,6 +162,8 @@ STORAGES = {
 ARTIFACTS_DIR = DATA_DIR / "artifacts"
 WORK_DIR = DATA_DIR / "work"
 FILE_UPLOAD_TEMP_DIR = None
+#: The pages' address as devices reach it. Where it is set, devices that ask may fetch parts from it (HTTP Range).
+PARTS_URL = os.environ.get("EDGEFLEET_PARTS_URL", "").rstrip("/")
 MAX_UPLOAD_BYTES = int(os.environ.get("EDGEFLEET_MAX_UPLOAD_BYTES", 8 * 1024**3))
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
@@ -198,6 +201,7 @@ CELERY_BEAT_SCHEDULE = {
         ("requeue jobs whose worker died", "fleet.jobs.tasks.requeue_lost", 5.0),
         ("advance rollouts", "fleet.rollouts.tasks.tick", 2.0),
         ("drop old rows", "fleet.telemetry.tasks.retention", 60.0),
+        ("renew the release metadata", "fleet.trust.tasks.renew", 600.0),
     )
 }
 
@@ -238,6 +242,7 @@ LOGGING = {
         "django.request": {"level": "ERROR"},  # what was not found or not allowed is the caller's business
         "amqtt": {"level": "ERROR"},
         "transitions": {"level": "WARNING"},
+        "tuf": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},
     },
 }

@@ -104,8 +104,10 @@ def test_the_first_start_makes_keys_and_an_admin_and_the_second_makes_nothing(tm
         return subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
 
     assert re.search(r"Log in as admin with the password \S{16} \(shown this once\)", prepare())
-    keys = sorted((tmp_path / "data/keys").iterdir())
-    assert [path.name for path in keys] == ["mqtt_secret.secret", "secret_key.secret"]
+    folder = tmp_path / "data/keys"
+    assert {path.name for path in folder.iterdir()} == {"mqtt_secret.secret", "secret_key.secret", "root", "online"}
+    keys = sorted(path for path in folder.rglob("*") if path.is_file())
+    assert len(keys) == 5, "and one key of the root, one for the targets, one for what is signed every hour"
     assert all(path.stat().st_mode & 0o077 == 0 for path in keys)
     made = [path.read_text() for path in keys]
     assert prepare() == ""

@@ -11,6 +11,7 @@ from agent.child import ChildStoppedError
 from agent.deployment import trust
 from agent.deployment.delivery import Delivery, InterruptedWaitError
 from agent.deployment.download import Downloader, DownloadError
+from agent.deployment.provenance import Provenance
 from agent.deployment.store import Store
 from agent.device.resource_manager import Budget
 from agent.inference import benchmark
@@ -33,12 +34,14 @@ class BenchmarkCommand:
         store: Store,
         delivery: Delivery,
         downloader: Downloader,
+        provenance: Provenance,
         budget: Callable[[], Budget],
         stopping: Callable[[], bool],
     ) -> None:
         self._store = store
         self._delivery = delivery
         self._downloader = downloader
+        self._provenance = provenance
         self._budget = budget
         self._stopping = stopping
 
@@ -83,6 +86,7 @@ class BenchmarkCommand:
         if data is None:
             raise DownloadError(f"The server gave no manifest {digest[:12]} within {GIVE_UP_SECONDS:.0f} s.")
         manifest = trust.read(data, digest)
+        self._provenance.vouched(digest, 0, self._stopping)
         self._store.claim(_owner(digest), [digest], manifest)
         folder = self._store.artifact(digest)
         if self._store.installed(digest, manifest):

@@ -1,18 +1,22 @@
-"""What the link brings for deployments, handed to whoever waits for it: manifests and blocks."""
+"""What the link brings for deployments, handed to whoever waits for it: retained files and blocks."""
 
 import queue
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 
 from agent.deployment import window
+from agent.deployment.ranges import RangeFetcher
 from agent.deployment.window import Block
 from agent.link.connection import Connection
 from agent.wire import codec, topics
 from agent.wire.manifest import BLOCK
+from agent.wire.messages import Links
 
-#: Blocks between the network thread and the disk (8 MiB). Beyond it they are dropped, and asked for again.
-HELD = 64
+#: Blocks between the network thread and the disk (8 MiB). Beyond it the link is held up, for so many seconds a block;
+#: what then finds no place is dropped, and asked for again.
+HELD, HOLD_SECONDS = 64, 1.0
 _POLL_SECONDS = 0.25
 
 
@@ -21,16 +25,22 @@ class InterruptedWaitError(Exception):
 
 
 class Delivery:
-    """The deployments' end of the link. `manifest` and `block` are called by the network thread."""
+    """The deployments' end of the link. `retained` and `block` are called by the network thread."""
 
-    def __init__(self, device_id: str, connection: Connection) -> None:
+    def __init__(self, device_id: str, connection: Connection, http: bool = False) -> None:
+        #: Fetches by HTTP what the server has offered, where the device is set to.
+        self._ranges = RangeFetcher(self.block) if http else None
         self._want_topic = topics.up(device_id, "want")
         self._connection = connection
         self._blocks: queue.Queue[tuple[Block, bytes]] = queue.Queue(HELD)
+        #: When a block came last that was cast for many, by the monotonic clock.
+        self.cast_at = float("-inf")
         self._wanted: frozenset[str] = frozenset()
-        self._manifests: dict[str, bytes | None] = {}
+        self._retained: dict[str, bytes | None] = {}
         self._waiting: Counter[str] = Counter()
         self._came = threading.Condition()
+        #: Blocks that were asked for by MQTT last: if addresses come instead, they are fetched from there.
+        self._awaited: list[Block] = []
         #: Rises with each connect: what was asked for before may be lost.
         self.connects = 0
 
@@ -39,20 +49,28 @@ class Delivery:
     def connected(self) -> None:
         self.connects += 1
 
-    def manifest(self, digest: str, body: bytes) -> None:
-        """An empty body is a retained message that was cleared."""
+    def retained(self, topic: str, body: bytes) -> None:
+        """A manifest or metadata. An empty body is a retained message that was cleared."""
         with self._came:
-            if body and digest in self._manifests:
-                self._manifests[digest] = body
+            if body and topic in self._retained:
+                self._retained[topic] = body
                 self._came.notify_all()
 
-    def block(self, digest: str, number: int, body: bytes) -> None:
+    def block(self, digest: str, number: int, body: bytes, *, cast: bool = False) -> None:
+        if cast:
+            self.cast_at = time.monotonic()
         if digest in self._wanted:
             try:
                 # Of a block that is too large, one byte more than is right is enough to refuse it.
-                self._blocks.put_nowait(((digest, number), body[: BLOCK + 1]))
-            except queue.Full:  # the disk is slower than the link; the block is asked for again
+                self._blocks.put(((digest, number), body[: BLOCK + 1]), timeout=HOLD_SECONDS)
+            except queue.Full:  # the disk stands still
                 return
+
+    def links(self, links: Links) -> None:
+        """Addresses, in place of the blocks that were asked for."""
+        if self._ranges is not None:
+            self._ranges.links(links)
+            self._ranges.take(self._awaited)
 
     # --- Whoever waits ---
 
@@ -63,28 +81,32 @@ class Delivery:
     def fetch_manifest(
         self, digest: str, interrupted: Callable[[], bool], seconds: float = float("inf")
     ) -> bytes | None:
-        """The bytes retained on the manifest's topic; None after `seconds`. Raises InterruptedWaitError."""
+        """The bytes of a manifest; None after `seconds` of a live link. Raises InterruptedWaitError."""
+        return self.fetch(topics.manifest(digest), interrupted, seconds)
+
+    def fetch(self, topic: str, interrupted: Callable[[], bool], seconds: float = float("inf")) -> bytes | None:
+        """What is retained on a topic; None after `seconds` of a live link. Raises InterruptedWaitError."""
         with self._came:
-            self._waiting[digest] += 1
-            self._manifests.setdefault(digest, None)
-        self._connection.subscribe(topics.manifest(digest))
+            self._waiting[topic] += 1
+            self._retained.setdefault(topic, None)
+        self._connection.subscribe(topic)
         try:
             while seconds > 0:
                 with self._came:
-                    if self._manifests[digest] is None:
+                    if self._retained[topic] is None:
                         self._came.wait(_POLL_SECONDS)
-                    if self._manifests[digest] is not None:
-                        return self._manifests[digest]
+                    if self._retained[topic] is not None:
+                        return self._retained[topic]
                 if interrupted():
                     raise InterruptedWaitError
                 seconds -= _POLL_SECONDS if self.up else 0
             return None
         finally:
             with self._came:
-                self._waiting[digest] -= 1
-                if not self._waiting[digest]:
-                    self._connection.unsubscribe(topics.manifest(digest))
-                    del self._manifests[digest], self._waiting[digest]
+                self._waiting[topic] -= 1
+                if not self._waiting[topic]:
+                    self._connection.unsubscribe(topic)
+                    del self._retained[topic], self._waiting[topic]
 
     def accept(self, digests: Iterable[str]) -> None:
         """Take the blocks of these parts and drop all others."""
@@ -95,9 +117,21 @@ class Delivery:
             except queue.Empty:
                 break
 
-    def ask(self, blocks: list[Block]) -> bool:
+    def listen(self, manifest: str, on: bool) -> None:
+        """Take the blocks that are cast for a manifest, or no more."""
+        change = self._connection.subscribe if on else self._connection.unsubscribe
+        change(topics.cast_filter(manifest))
+
+    def ask(self, blocks: list[Block], manifest: str = "", lacks: Iterable[Block] = ()) -> bool:
         """Ask for blocks. False without a link: ask again after the next connect."""
-        return self._connection.publish(self._want_topic, codec.encode(window.want(blocks))) is not None
+        links = self._ranges is not None and self._ranges.ready
+        if self._ranges is not None:
+            blocks = self._ranges.take(blocks)
+            self._awaited = blocks
+            if not blocks:
+                return True
+        message = window.want(blocks, manifest, lacks, links=links)
+        return self._connection.publish(self._want_topic, codec.encode(message)) is not None
 
     def next_block(self) -> tuple[Block, bytes] | None:
         """The next block, or None when none came for a moment."""

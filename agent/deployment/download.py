@@ -1,4 +1,7 @@
-"""Fetches the parts of a manifest that this device lacks. Memory holds some blocks, never the artifact."""
+"""Fetches the parts of a manifest that this device lacks, each in the form that takes the fewest bytes.
+
+Memory holds some blocks, never the artifact.
+"""
 
 import logging
 import threading
@@ -6,17 +9,24 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 from agent.deployment.delivery import Delivery, InterruptedWaitError
 from agent.deployment.parts import PartFile
-from agent.deployment.store import Store
-from agent.deployment.window import Block, Window
+from agent.deployment.sources import SourceError
+from agent.deployment.store import Holdings, Store
+from agent.deployment.window import MAX_LACKS, Block, Window
 from agent.wire import manifest as wire
 
 log = logging.getLogger(__name__)
 
 #: A part may come damaged this often; then the fetch has failed.
 MAX_BAD = 3
+
+#: Seconds after a block that was cast in which nothing is asked for: the next one is on its way.
+CAST_SECONDS = 2.0
+#: Blocks that are named to the server at the beginning (8 GiB); what is beyond is asked for as usual.
+_NAMED = 65_536
 
 #: Called with the bytes that are there, the bytes of all parts, and words for a person.
 Progress = Callable[[int, int, str], None]
@@ -41,14 +51,17 @@ class Downloader:
         interrupted: Callable[[], bool],
         progress: Progress = lambda *_: None,
         give_up: float = float("inf"),
+        cast: str = "",
     ) -> None:
         """Return when every part lies in the store with its digest; a lost link only waits.
+
+        cast is the manifest's digest, if blocks may be taken that are sent to many at once.
 
         Raises DownloadError (a part came damaged three times, or nothing came for `give_up` seconds of a live link),
         OSError (disk), InterruptedWaitError.
         """
         with self._turn(interrupted):
-            fetch = _Fetch(self._store, self._delivery, manifest, self._clock)
+            fetch = _Fetch(self._store, self._delivery, manifest, self._clock, cast)
             try:
                 fetch.look(interrupted)
                 fetch.run(interrupted, progress, give_up)
@@ -67,17 +80,29 @@ class Downloader:
 
 
 class _Fetch:
-    """One fetch, from looking at the disk to the last part."""
+    """One fetch, from looking at the disk to the last part.
 
-    def __init__(self, store: Store, delivery: Delivery, manifest: wire.Manifest, clock: Callable[[], float]) -> None:
+    An item is what is fetched for a part: the part itself, or a source that it is made from.
+    """
+
+    def __init__(
+        self, store: Store, delivery: Delivery, manifest: wire.Manifest, clock: Callable[[], float], cast: str
+    ) -> None:
         self._store = store
         self._delivery = delivery
         self._clock = clock
+        self._cast = cast
         self._parts = {part.digest: part for part in manifest.parts}
-        self._total = sum(part.size for part in self._parts.values())
+        self._sources: dict[str, list[wire.Source]] = {}
+        for source in sorted(manifest.sources, key=lambda source: source.size, reverse=True):
+            self._sources.setdefault(source.part, []).append(source)
+        self._holdings: Holdings = {}
+        self._total = 0
         self._here = 0
         self._lacking: set[str] = set()
-        self._todo: deque[wire.Part] = deque()
+        #: Items by digest, in order; an item that was made into its part is gone.
+        self._items: dict[str, tuple[wire.Part, wire.Source | None]] = {}
+        self._todo: deque[str] = deque()
         self._numbers: Iterator[Block] = iter(())
         self._files: dict[str, PartFile] = {}
         self._bad: Counter[str] = Counter()
@@ -85,19 +110,38 @@ class _Fetch:
 
     def look(self, interrupted: Callable[[], bool]) -> None:
         """Sort the parts into those that are here and those to fetch."""
-        holdings = self._store.holdings()
+        self._holdings = self._store.holdings()
         for part in self._parts.values():
             if interrupted():
                 raise InterruptedWaitError
-            if self._store.has(part) or self._store.adopt(part, holdings):
+            if self._store.has(part) or self._store.adopt(part, self._holdings):
                 self._here += part.size
+                self._total += part.size
             else:
-                self._todo.append(part)
                 self._lacking.add(part.digest)
+                self._choose(part)
+
+    def _choose(self, part: wire.Part) -> None:
+        """The smallest source that is not used up and whose base is here; without one, the part itself."""
+        sources = self._sources.get(part.digest, [])
+        while sources:
+            source = sources.pop()
+            if source.base and (source.base not in self._holdings or part.size > wire.MAX_PATCHED):
+                continue
+            self._items[source.digest] = (wire.Part(source.digest, source.size, part.role), source)
+            self._todo.append(source.digest)
+            self._total += source.size
+            return
+        self._items[part.digest] = (part, None)
+        self._todo.append(part.digest)
+        self._total += part.size
 
     def run(self, interrupted: Callable[[], bool], progress: Progress, give_up: float) -> None:
-        self._delivery.accept(self._lacking)
+        self._delivery.accept(self._items)
+        if self._cast and self._lacking:
+            self._delivery.listen(self._cast, True)
         connects, quiet_since = self._delivery.connects, self._clock()
+        lacks: list[Block] | None = self._missing()
         while self._lacking:
             progress(self._here, self._total, self._words())
             if interrupted():
@@ -105,10 +149,17 @@ class _Fetch:
             if self._delivery.connects != connects:
                 connects = self._delivery.connects
                 self._window.ask_again()
-            if self._delivery.up:
+                lacks = self._missing()
+            if self._clock() - self._delivery.cast_at < CAST_SECONDS:
+                lacks = None  # a cast is under way, and brings what would be asked for; what it has left is named then
+            elif self._delivery.up:
                 blocks = self._window.due(self._take, self._clock())
-                if blocks and not self._delivery.ask(blocks):
+                if blocks and lacks is None:
+                    lacks = self._missing()
+                if blocks and not self._delivery.ask(blocks, self._cast, lacks or ()):
                     self._window.ask_again()
+                elif blocks:
+                    lacks = []
             came = self._delivery.next_block()
             if came is not None:
                 self._receive(*came)
@@ -120,12 +171,29 @@ class _Fetch:
 
     def close(self) -> None:
         self._delivery.accept(())
+        if self._cast:
+            self._delivery.listen(self._cast, False)
         for file in self._files.values():
-            file.close()
+            file.sync()
 
     def _words(self) -> str:
         here = len(self._parts) - len(self._lacking)
         return f"{here} of {len(self._parts)} parts, {self._here / 1e6:.1f} of {self._total / 1e6:.1f} MB"
+
+    def _missing(self) -> list[Block]:
+        """Every block that is not here, of as many items as one message can name, for the server to cast."""
+        if not self._cast:
+            return []
+        blocks = (
+            (digest, number)
+            for digest in list(self._items)[:MAX_LACKS]
+            for number in (
+                self._files[digest].missing()
+                if digest in self._files
+                else range(wire.block_count(self._items[digest][0].size))
+            )
+        )
+        return list(islice(blocks, _NAMED))
 
     def _take(self, count: int) -> list[Block]:
         """Up to `count` missing blocks that were not asked for yet."""
@@ -135,46 +203,73 @@ class _Fetch:
             if block is not None:
                 taken.append(block)
             elif self._todo:
-                self._begin(self._todo.popleft())
+                digest = self._todo.popleft()
+                if digest in self._items:  # a cast may have brought all of it meanwhile
+                    self._begin(digest)
             else:
                 break
         return taken
 
-    def _begin(self, part: wire.Part) -> None:
-        file = self._files.get(part.digest)
-        if file is None:
-            file = self._files[part.digest] = PartFile(self._store.parts, part)
-            self._here += file.received
-        if file.complete:  # the power went between the last block and the digest
-            self._finish(file)
+    def _begin(self, digest: str) -> None:
+        file = self._open(digest)
+        if file is None or file.complete:  # the power went between the last block and the digest
+            self._finish(digest)
         else:
-            self._numbers = ((part.digest, number) for number in file.missing())
+            self._numbers = ((digest, number) for number in file.missing())
+
+    def _open(self, digest: str) -> PartFile | None:
+        """The item's file; None when it lies here whole, as a power cut can leave a source."""
+        if digest not in self._files:
+            item, _ = self._items[digest]
+            if self._store.has(item):
+                self._here += item.size
+                return None
+            self._files[digest] = PartFile(self._store.parts, item)
+            self._here += self._files[digest].received
+        return self._files[digest]
 
     def _receive(self, block: Block, data: bytes) -> None:
         digest, number = block
-        file = self._files.get(digest)
-        if file is None or number >= file.count or file.has(number):
+        if digest not in self._items:
             return
-        wanted = wire.block_size(file.part.size, number)
+        size = self._items[digest][0].size
+        if number >= wire.block_count(size):
+            return
+        wanted = wire.block_size(size, number)
         if len(data) != wanted:
             self._count_bad(digest, f"block {number} has {len(data)} bytes instead of {wanted}")
             return
+        file = self._open(digest)
         self._window.arrived(block, self._clock())
-        file.write(number, data)
+        if file is None or not file.write(number, data):
+            return
         self._here += wanted
         if file.complete:
-            self._finish(file)
+            self._finish(digest)
 
-    def _finish(self, file: PartFile) -> None:
-        digest = file.part.digest
-        if file.finish():
-            self._store.checked(file.part)
-            self._lacking.discard(digest)
+    def _finish(self, digest: str) -> None:
+        """Every block of an item is here."""
+        item, source = self._items[digest]
+        file = self._files.get(digest)
+        if file is not None:
+            if not file.finish():
+                self._here -= item.size
+                self._todo.append(digest)
+                self._count_bad(digest, "its bytes have another digest")
+                return
+            self._store.checked(item)
             del self._files[digest]
-            return
-        self._here -= file.part.size
-        self._todo.append(file.part)
-        self._count_bad(digest, "its bytes have another digest")
+        del self._items[digest]
+        part = self._parts[source.part] if source else item
+        if source:
+            try:
+                self._store.make(source, part, self._holdings)
+            except SourceError as problem:
+                log.warning("part %s is not made by %s: %s", part.digest[:12], source.how, problem)
+                self._choose(part)
+                self._delivery.accept(self._items)
+                return
+        self._lacking.discard(part.digest)
 
     def _count_bad(self, digest: str, words: str) -> None:
         self._bad[digest] += 1

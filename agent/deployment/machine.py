@@ -17,6 +17,7 @@ import msgspec
 from agent.deployment import records, trust, watch
 from agent.deployment.delivery import Delivery, InterruptedWaitError
 from agent.deployment.download import Downloader
+from agent.deployment.provenance import Provenance
 from agent.deployment.records import Attempt, Saved
 from agent.deployment.report import Reporter
 from agent.deployment.running import Running
@@ -51,6 +52,7 @@ class UpdateMachine:
         store: Store,
         delivery: Delivery,
         downloader: Downloader,
+        provenance: Provenance,
         engine: InferenceEngine,
         reporter: Reporter,
         budget: Callable[[], Budget],
@@ -67,8 +69,10 @@ class UpdateMachine:
             store=store,
             delivery=delivery,
             downloader=downloader,
+            provenance=provenance,
             budget=budget,
             device_class=lambda: DeviceClass(self._saved.config.device_class or device_class),
+            rate=lambda: self._saved.config.transfer_rate,
             interrupted=self._interrupted,
         )
         self._saved = store.read_state()
@@ -197,7 +201,7 @@ class UpdateMachine:
         steps = self._steps
         match attempt.state:
             case State.NOTIFIED:
-                return steps.check(attempt, self._kept())
+                return steps.check(attempt, self._kept(), self._saved.newest)
             case State.DOWNLOADING:
                 return steps.download(attempt, lambda words, share: self._reporter.progress(attempt, words, share))
             case State.VERIFIED:
@@ -257,7 +261,8 @@ class UpdateMachine:
         watched = msgspec.structs.replace(
             attempt, state=after(attempt.state, Event.PASSED), crashes=0, evidence=dict(outcome.evidence)
         )
-        self._save(records.swapped(self._saved, watched, self._clock()))
+        manifest = self._store.manifest(attempt.manifest)
+        self._save(records.swapped(self._saved, watched, manifest, self._clock()))
         self._running.swap(model, watched=True)
         log.info("deployment %s: %s -> %s", attempt.deployment_id or "-", attempt.state, watched.state)
         self._reporter.report(watched)

@@ -1,22 +1,27 @@
-"""One part on its way to the disk: blocks in any order, a bitmap that survives a power cut, a digest at the end."""
+"""One part on its way to the disk: blocks in any order, notes of them that survive a power cut, a digest at the end."""
 
+import array
 import hashlib
 import os
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from agent.files import write_atomically
 from agent.wire import manifest as wire
 
-#: Blocks between two times that the bitmap is written (8 MiB): a power cut costs at most these.
+#: Blocks between two times that data and notes are synced (8 MiB): a power cut costs at most these, a kill nothing.
 SYNC_BLOCKS = 64
 _CHUNK = 1024 * 1024
+_NOTE = 4
 
 
 class PartFile:
-    """`<digest>.partial` and `<digest>.bitmap` in the parts folder, until `finish` makes them `<digest>`.
+    """`<digest>.partial` and `<digest>.blocks` in the parts folder, until `finish` makes them `<digest>`.
 
-    The bitmap never claims a block that is not durable: data is synced first. All methods raise OSError.
+    The notes hold the CRC-32 of each block that came, 0 for none, and are written after the block. At the next boot a
+    block counts whose bytes agree with its note, so that it does not matter what of the two a power cut kept. All
+    methods raise OSError.
     """
 
     def __init__(self, folder: Path, part: wire.Part) -> None:
@@ -24,20 +29,24 @@ class PartFile:
         self.count = wire.block_count(part.size)
         self._final = folder / part.digest
         self._partial = folder / f"{part.digest}.partial"
-        self._bitmap = folder / f"{part.digest}.bitmap"
-        self._have = self._read_bitmap()
+        self._notes_path = folder / f"{part.digest}.blocks"
+        with _opened(self._partial) as file:
+            os.ftruncate(file, part.size)
+        self._have = self._read_notes()
         self._left = self.count - sum(byte.bit_count() for byte in self._have)
         self._unsynced = 0
-        self._file = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.ftruncate(self._file, part.size)
 
-    def _read_bitmap(self) -> bytearray:
-        size = -(-self.count // 8)
-        try:
-            data = self._bitmap.read_bytes() if self._partial.exists() else b""
-        except OSError:
-            data = b""
-        return bytearray(data) if len(data) == size else bytearray(size)
+    def _read_notes(self) -> bytearray:
+        have = bytearray(-(-self.count // 8))
+        notes = array.array("I")
+        with _opened(self._notes_path) as file:
+            data = os.pread(file, self.count * _NOTE, 0)
+        notes.frombytes(data[: len(data) // _NOTE * _NOTE])
+        with _opened(self._partial) as file:
+            for number, note in enumerate(notes):
+                if note and zlib.crc32(os.pread(file, wire.BLOCK, number * wire.BLOCK)) == note:
+                    have[number // 8] |= 1 << number % 8
+        return have
 
     @property
     def complete(self) -> bool:
@@ -62,7 +71,10 @@ class PartFile:
         """Put a block of the right size in its place. False when it was there already."""
         if self.has(number):
             return False
-        os.pwrite(self._file, data, number * wire.BLOCK)
+        with _opened(self._partial) as file:
+            os.pwrite(file, data, number * wire.BLOCK)
+        with _opened(self._notes_path) as file:
+            os.pwrite(file, array.array("I", [zlib.crc32(data)]).tobytes(), number * _NOTE)
         self._have[number // 8] |= 1 << number % 8
         self._left -= 1
         self._unsynced += 1
@@ -71,31 +83,35 @@ class PartFile:
         return True
 
     def sync(self) -> None:
-        if self._unsynced:
-            os.fdatasync(self._file)
-            write_atomically(self._bitmap, bytes(self._have))
-            self._unsynced = 0
+        """Let a power cut keep what came. Harmless after `finish`."""
+        if self._unsynced and self._partial.exists():
+            for path in (self._partial, self._notes_path):
+                with _opened(path) as file:
+                    os.fdatasync(file)
+        self._unsynced = 0
 
     def finish(self) -> bool:
         """Whether the digest is right. Then the part has its final name; else it is empty and begins anew."""
         digest = hashlib.sha256()
-        for offset in range(0, self.part.size, _CHUNK):
-            digest.update(os.pread(self._file, _CHUNK, offset))
-        if digest.hexdigest() != self.part.digest:
-            self._have = bytearray(len(self._have))
-            self._left, self._unsynced = self.count, 0
-            self._bitmap.unlink(missing_ok=True)
-            return False
-        os.fsync(self._file)
+        with _opened(self._partial) as file:
+            for offset in range(0, self.part.size, _CHUNK):
+                digest.update(os.pread(file, _CHUNK, offset))
+            if digest.hexdigest() != self.part.digest:
+                self._have = bytearray(len(self._have))
+                self._left, self._unsynced = self.count, 0
+                self._notes_path.unlink(missing_ok=True)
+                return False
+            os.fsync(file)
         os.replace(self._partial, self._final)
-        self._bitmap.unlink(missing_ok=True)
-        self.close()
+        self._notes_path.unlink(missing_ok=True)
         return True
 
-    def close(self) -> None:
-        """Keep what is there for the next boot. Harmless after `finish`."""
-        if self._file >= 0:
-            if self._partial.exists():
-                self.sync()
-            os.close(self._file)
-            self._file = -1
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """Open for this moment only: there may be thousands of parts on their way."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield file
+    finally:
+        os.close(file)

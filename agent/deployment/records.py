@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from agent.deployment.transitions import MAX_CRASHES, MAX_TESTS, OPEN, POWER_ON, Event, Resume, after
+from agent.wire.manifest import Manifest
 from agent.wire.messages import Config, Desired
 from agent.wire.states import Deployment as State
 
@@ -16,13 +17,15 @@ class Installed(msgspec.Struct, frozen=True, kw_only=True):
     deployment_id: str = ""
     since: float = 0.0
     proven: bool = False
+    model: str = ""
+    version: int = 0
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """The last deployment: where it stands, or how it ended.
 
     tests counts the self-tests that began, crashes the boots that ended badly during the watch; clean says that the
-    agent was told to stop, so that the next boot counts nothing.
+    agent was told to stop, so that the next boot counts nothing. told is the server's clock when it ordered this.
     """
 
     deployment_id: str
@@ -31,6 +34,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     tests: int = 0
     crashes: int = 0
     clean: bool = False
+    told: float = 0.0
     reason: str = ""
     evidence: dict[str, float | str] = {}
 
@@ -40,7 +44,11 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Saved(msgspec.Struct, frozen=True, kw_only=True):
-    """The content of state.json. loads counts the boots that began to load the active artifact and never finished."""
+    """The content of state.json.
+
+    loads counts the boots that began to load the active artifact and never finished; newest is the version of each
+    model that ran here last: an older one needs a signed order.
+    """
 
     schema: Literal[1] = 1
     desired_version: int = -1
@@ -50,6 +58,7 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
     active: Installed | None = None
     previous: Installed | None = None
     loads: int = 0
+    newest: dict[str, int] = {}
 
 
 def target(desired: Desired) -> tuple[str, str]:
@@ -87,7 +96,9 @@ def converge(saved: Saved, desired: Desired) -> Saved:
         ended = after(old.state, Event.SUPERSEDED)
         old = msgspec.structs.replace(old, state=ended, reason="The server does not want it any more.")
         return msgspec.structs.replace(taken, attempt=old)
-    attempt = Attempt(deployment_id=desired.deployment_id, manifest=desired.manifest, state=State.NOTIFIED)
+    attempt = Attempt(
+        deployment_id=desired.deployment_id, manifest=desired.manifest, state=State.NOTIFIED, told=desired.at
+    )
     active = saved.active
     if active is None or active.manifest != desired.manifest:
         return msgspec.structs.replace(taken, attempt=attempt)
@@ -100,24 +111,35 @@ def converge(saved: Saved, desired: Desired) -> Saved:
     return msgspec.structs.replace(taken, attempt=attempt, active=active)
 
 
-def swapped(saved: Saved, attempt: Attempt, now: float) -> Saved:
+def swapped(saved: Saved, attempt: Attempt, manifest: Manifest, now: float) -> Saved:
     """The attempt's artifact takes over. What ran before is kept; if it was never proven, what was before that is."""
     old, previous = saved.active, saved.previous
     if old and (old.proven or previous is None or previous.manifest == attempt.manifest):
         previous = old
-    new = Installed(manifest=attempt.manifest, deployment_id=attempt.deployment_id, since=now)
+    new = Installed(
+        manifest=attempt.manifest,
+        deployment_id=attempt.deployment_id,
+        since=now,
+        model=manifest.model,
+        version=manifest.number,
+    )
     return msgspec.structs.replace(saved, attempt=attempt, active=new, previous=previous, loads=0)
 
 
 def fallen_back(saved: Saved) -> Saved:
     """The previous artifact, if there is one, is the active one again."""
-    return msgspec.structs.replace(saved, active=saved.previous, previous=None, loads=0)
+    back = saved.previous
+    return msgspec.structs.replace(saved, active=back, previous=None, loads=0, newest=_newest(saved, back))
 
 
 def proven(saved: Saved) -> Saved:
     """The active artifact went through its watch."""
     active = msgspec.structs.replace(saved.active, proven=True) if saved.active else None
-    return msgspec.structs.replace(saved, active=active)
+    return msgspec.structs.replace(saved, active=active, newest=_newest(saved, active))
+
+
+def _newest(saved: Saved, active: Installed | None) -> dict[str, int]:
+    return {**saved.newest, active.model: active.version} if active and active.version else saved.newest
 
 
 def at_power_on(attempt: Attempt) -> tuple[Attempt, Event | None, str]:

@@ -8,6 +8,7 @@ from agent.child import ChildStoppedError
 from agent.deployment import self_test, trust
 from agent.deployment.delivery import Delivery, InterruptedWaitError
 from agent.deployment.download import Downloader, DownloadError
+from agent.deployment.provenance import Provenance, check_version
 from agent.deployment.records import Attempt
 from agent.deployment.store import Store
 from agent.deployment.transitions import Event
@@ -34,8 +35,9 @@ class Outcome:
 class Steps:
     """The effects of the states from notified to self_testing.
 
-    budget and device_class are asked at each check: both can change while the agent runs. interrupted says that the
-    result is not wanted any more; a step then raises InterruptedWaitError.
+    budget, device_class and rate are asked at each step: they can change while the agent runs. A device with a rate of
+    its own takes no blocks that are sent to many at once, which come as fast as the others can. interrupted says that
+    the result is not wanted any more; a step then raises InterruptedWaitError.
     """
 
     def __init__(
@@ -44,24 +46,33 @@ class Steps:
         store: Store,
         delivery: Delivery,
         downloader: Downloader,
+        provenance: Provenance,
         budget: Callable[[], Budget],
         device_class: Callable[[], DeviceClass],
+        rate: Callable[[], float],
         interrupted: Callable[[], bool],
     ) -> None:
         self._store = store
         self._delivery = delivery
         self._downloader = downloader
+        self._provenance = provenance
         self._budget = budget
         self._device_class = device_class
+        self._rate = rate
         self._interrupted = interrupted
 
-    def check(self, attempt: Attempt, keep: tuple[str, ...]) -> Outcome:
-        """Get the manifest; is it right, for this class, and does it fit? `keep` are artifacts that must stay."""
+    def check(self, attempt: Attempt, keep: tuple[str, ...], newest: Mapping[str, int]) -> Outcome:
+        """Get the manifest; is it vouched for, for this class, and does it fit?
+
+        `keep` are artifacts that must stay, `newest` the version of each model that ran here last.
+        """
         data = self._store.manifest_bytes(attempt.manifest)
         if data is None:
             data = self._delivery.fetch_manifest(attempt.manifest, self._interrupted) or b""
         try:
             manifest = trust.read(data, attempt.manifest)
+            vouched = self._provenance.vouched(attempt.manifest, attempt.told, self._interrupted)
+            check_version(manifest, vouched, newest.get(manifest.model, 0))
             trust.check_class(manifest, self._device_class())
         except trust.TrustError as problem:
             return Outcome(Event.REFUSED, str(problem))
@@ -86,7 +97,10 @@ class Steps:
             return Outcome(Event.COMPLETE)
         try:
             self._downloader.fetch(
-                manifest, self._interrupted, lambda here, total, words: tell(words, here / total if total else 1.0)
+                manifest,
+                self._interrupted,
+                lambda here, total, words: tell(words, here / total if total else 1.0),
+                cast="" if self._rate() else attempt.manifest,
             )
         except DownloadError as problem:
             return Outcome(Event.BROKEN, str(problem))

@@ -2,7 +2,7 @@
 
 state.json                  what the update machine remembers (written to the side, fsynced, renamed)
 manifests/<digest>.json     of what is being fetched
-parts/<digest>              whole parts; <digest>.partial and .bitmap for those on their way
+parts/<digest>              whole parts; <digest>.partial and .blocks for those on their way
 artifacts/<digest>/         installed: manifest.json model.onnx golden.npz (card.json) (tokenizer.json)
 """
 
@@ -11,12 +11,12 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
-from agent.deployment import trust
+from agent.deployment import sources, trust
 from agent.deployment.records import Saved
 from agent.files import private_folder, sync_folder, write_atomically
 from agent.wire import codec
@@ -30,6 +30,8 @@ NAMES: dict[wire.Role, str] = {
     "tokenizer": "tokenizer.json",
     "golden": "golden.npz",
 }
+#: Digest of a part → the file that holds it, its offset there, and its size.
+Holdings = dict[str, tuple[Path, int, int]]
 _CHUNK = 1024 * 1024
 
 
@@ -106,22 +108,41 @@ class Store:
         """The part was just written under its digest."""
         self._checked.add(part.digest)
 
-    def holdings(self) -> dict[str, tuple[Path, int]]:
-        """Where installed artifacts hold parts: digest → file and offset. What lies there may be damaged."""
-        found: dict[str, tuple[Path, int]] = {}
+    def holdings(self) -> Holdings:
+        """Where installed artifacts hold parts. What lies there may be damaged."""
+        found: Holdings = {}
         for folder in sorted(self._artifacts.iterdir()):
             try:
                 data = (folder / "manifest.json").read_bytes()
                 manifest = codec.decode(data, wire.Manifest, limit=wire.MAX_MANIFEST)
             except (OSError, codec.WireError):
                 continue
-            found.update({part.digest: (folder / name, offset) for part, name, offset in layout(manifest)})
+            found.update({part.digest: (folder / name, offset, part.size) for part, name, offset in layout(manifest)})
         return found
 
-    def adopt(self, part: wire.Part, holdings: Mapping[str, tuple[Path, int]]) -> bool:
+    def adopt(self, part: wire.Part, holdings: Holdings) -> bool:
         """Take a part out of an installed artifact that holds it, so that it is not fetched again."""
         held = holdings.get(part.digest)
-        return held is not None and self._copy(*held, part)
+        return held is not None and self._copy(held[0], held[1], part)
+
+    def make(self, source: wire.Source, part: wire.Part, holdings: Holdings) -> None:
+        """The part out of a source that has come, which then goes. Raises SourceError, and OSError as the disk does."""
+        came, made = self.parts / source.digest, self.parts / f"{part.digest}.made"
+        try:
+            sources.make(source, came, self._held(source.base, holdings), part, made)
+            os.replace(made, self.parts / part.digest)
+        finally:
+            came.unlink(missing_ok=True)
+        self.checked(part)
+
+    def _held(self, digest: str, holdings: Holdings) -> bytes | None:
+        """A small part out of an installed artifact, if it is there and right."""
+        path, offset, size = holdings.get(digest, (self.parts / digest, 0, 0))
+        if not 0 < size <= wire.MAX_PATCHED:
+            return None
+        with path.open("rb") as file:
+            data = b"".join(_slice(file.fileno(), offset, size))
+        return data if wire.digest_of(data) == digest else None
 
     def _copy(self, path: Path, offset: int, part: wire.Part) -> bool:
         """A slice of a file becomes a part, if it has the part's digest."""
@@ -194,6 +215,7 @@ class Store:
     def claim(self, owner: str, artifacts: Iterable[str], fetching: wire.Manifest | None = None) -> None:
         """Keep these artifacts, and the parts of what is being fetched, until the owner claims anew or releases."""
         parts = frozenset(part.digest for part in fetching.parts) if fetching else frozenset()
+        parts |= frozenset(source.digest for source in fetching.sources) if fetching else frozenset()
         with self._lock:
             self._claims[owner] = (frozenset(artifacts), parts)
 

@@ -13,8 +13,9 @@ SIZE = 32
 PATIENCE, LONGEST = 2.0, 60.0
 #: Usual gaps between two blocks that must pass before silence means loss: a slow link is not a lost one.
 _GAPS = 8.0
-#: Blocks that one WantPart can name.
+#: Blocks that one WantPart can name, and entries that `lacks` can have; what is beyond is asked for as usual.
 _SPAN = 512 * 8
+MAX_LACKS = 512
 
 
 class Window:
@@ -63,12 +64,18 @@ class Window:
         self._lost = True
 
 
-def want(blocks: Iterable[Block]) -> Want:
-    """The message that asks for these blocks."""
+def want(blocks: Iterable[Block], manifest: str = "", lacks: Iterable[Block] = (), *, links: bool = False) -> Want:
+    """The message that asks for these blocks; `lacks` are all that are missing of the manifest."""
+    named = tuple(_all_parts(lacks))[:MAX_LACKS]
+    return Want(parts=tuple(_all_parts(blocks)), manifest=manifest, lacks=named, links=links)
+
+
+def _all_parts(blocks: Iterable[Block]) -> Iterator[WantPart]:
     numbers: dict[str, list[int]] = {}
     for digest, number in blocks:
         numbers.setdefault(digest, []).append(number)
-    return Want(parts=tuple(part for digest, own in numbers.items() for part in _want_parts(digest, sorted(own))))
+    for digest, own in numbers.items():
+        yield from _want_parts(digest, sorted(own))
 
 
 def _want_parts(digest: str, numbers: list[int]) -> Iterator[WantPart]:

@@ -4,7 +4,8 @@
    and the server answers a repeated request as it did the first.
 2. Log in as `enroll-<token id>-<number>` with the token's secret, and subscribe to the reply for this nonce alone.
 3. Ask until there is an answer. `pending` and `rejected` are answers that may change, so ask again, more slowly.
-4. `accepted` carries the device id: store it. The device logs in with it and its own secret from now on.
+4. `accepted` carries the root of trust and the device id: store them. The device logs in with its id and its own
+   secret from now on, and trusts what chains to that root.
 """
 
 import logging
@@ -29,6 +30,8 @@ from agent.wire.messages import EnrollReply, EnrollRequest
 log = logging.getLogger(__name__)
 
 FILE = "identity.json"
+#: The root metadata from which this device trusts releases (`agent.deployment.provenance`).
+ROOT_FILE = "root.json"
 #: Seconds until the next question, first and longest, after each kind of answer.
 PATIENCE = {"none": (2.0, 60.0), "pending": (5.0, 60.0), "other": (60.0, 900.0)}
 
@@ -111,18 +114,21 @@ class Enrollment:
         """The enrolled identity, already stored; None when stopped before there was one."""
         self._connection.start()
         try:
-            device_id = self._ask(stop)
+            accepted = self._ask(stop)
         finally:
             self._connection.stop()
-        if not device_id:
+        if accepted is None:
             return None
-        enrolled = msgspec.structs.replace(self._identity, device_id=device_id)
+        if accepted.root:
+            # First: with the id alone it would never ask again.
+            write_atomically(self._data / ROOT_FILE, accepted.root.encode())
+        enrolled = msgspec.structs.replace(self._identity, device_id=accepted.device_id)
         _write(self._data, enrolled)
-        log.info("enrolled as %s", device_id)
+        log.info("enrolled as %s", accepted.device_id)
         return enrolled
 
-    def _ask(self, stop: threading.Event) -> str:
-        """The device id, once there is one; empty when stopped."""
+    def _ask(self, stop: threading.Event) -> EnrollReply | None:
+        """The acceptance, once there is one; None when stopped."""
         asked, told = 0, None
         while not stop.is_set():
             if self._connection.publish(self._topic, self._body) is None:
@@ -133,13 +139,13 @@ class Enrollment:
             asked += 1
             while reply is not None:
                 if reply.status == "accepted" and topics.SAFE_ID.match(reply.device_id):
-                    return reply.device_id
+                    return reply
                 if reply != told:
                     asked, told = 0, reply
                     log.warning("enrollment is %s%s", reply.status, f": {reply.reason}" if reply.reason else "")
                 # A person may let it in at any time: the next answer can come without a question.
                 reply = self._answer(stop, delay(asked, *PATIENCE["pending" if reply.status == "pending" else "other"]))
-        return ""
+        return None
 
     def _answer(self, stop: threading.Event, seconds: float) -> EnrollReply | None:
         """What comes within `seconds`."""

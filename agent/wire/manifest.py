@@ -14,6 +14,8 @@ Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 Role = Literal["model", "card", "tokenizer", "golden"]
 
 MAX_ARTIFACT = 64 * 1024**3
+#: Patching takes the old part, the new one and the patch in memory: only parts of up to this size are patched.
+MAX_PATCHED = 4 * 1024**2
 #: Bytes of a manifest: 20,000 parts take about 2.5 million.
 MAX_MANIFEST = 4 * 1024**2
 
@@ -24,6 +26,20 @@ class Part(msgspec.Struct, frozen=True):
     digest: Digest
     size: Annotated[int, msgspec.Meta(ge=1, le=MAX_ARTIFACT)]
     role: Role
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Fewer bytes than a part has, from which the part can be made; digest and size are those of what is sent.
+
+    zstd: the part, compressed. bsdiff: a patch (BSDIFF4) that makes it of the part `base`. Whatever is made has to have
+    the part's digest.
+    """
+
+    part: Digest
+    how: Literal["zstd", "bsdiff"]
+    digest: Digest
+    size: Annotated[int, msgspec.Meta(ge=1, le=MAX_ARTIFACT)]
+    base: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?$")] = ""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,9 +61,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
     tolerance: Annotated[float, msgspec.Meta(ge=0)] = 1e-3
     deadline_ms: Annotated[float, msgspec.Meta(gt=0)] = 100.0
+    sources: Annotated[tuple[Source, ...], msgspec.Meta(max_length=20_000)] = ()
 
     def of(self, role: Role) -> tuple[Part, ...]:
         return tuple(part for part in self.parts if part.role == role)
+
+    @property
+    def number(self) -> int:
+        """The model's version as a number, to tell older from newer; 0 when it is none."""
+        return int(self.version) if self.version.isdecimal() and len(self.version) < 16 else 0
 
 
 class ManifestError(ValueError):
@@ -64,7 +86,7 @@ def digest_of(data: bytes) -> str:
 
 
 def check(manifest: Manifest) -> None:
-    """Raises ManifestError when the sizes do not add up or a needed role is missing.
+    """Raises ManifestError when sizes do not add up, a needed role is missing or a source is of no use.
 
     A policy card is not needed: without one, programs on the device feed the model its tensors themselves.
     """
@@ -74,6 +96,12 @@ def check(manifest: Manifest) -> None:
     for role in ("model", "golden"):
         if not any(part.role == role for part in manifest.parts):
             raise ManifestError(f"the manifest has no part of role {role}")
+    sizes = {part.digest: part.size for part in manifest.parts}
+    for source in manifest.sources:
+        if source.size >= sizes.get(source.part, 0) or (source.how == "bsdiff") is not bool(source.base):
+            raise ManifestError(f"the source {source.digest[:12]} makes no part of this manifest out of fewer bytes")
+    if len({source.digest for source in manifest.sources} - set(sizes)) < len(manifest.sources):
+        raise ManifestError("a source has the digest of a part or of another source")
 
 
 def block_count(size: int) -> int:

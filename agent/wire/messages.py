@@ -37,6 +37,8 @@ class EnrollReply(Message, frozen=True):
     status: Literal["accepted", "pending", "rejected"]
     device_id: Annotated[str, msgspec.Meta(max_length=64)] = ""
     reason: Reason = ""
+    #: With `accepted`: the root metadata (JSON) from which on the device trusts what chains to it.
+    root: Annotated[str, msgspec.Meta(max_length=64 * 1024)] = ""
 
 
 class Active(Message, frozen=True):
@@ -151,7 +153,30 @@ class WantPart(Message, frozen=True):
 
 
 class Want(Message, frozen=True):
+    """Blocks to send now (`parts`), and all that the device lacks of `manifest` (`lacks`, when it begins to fetch).
+
+    A device that says what it lacks also takes the blocks that are cast for the manifest. With `links`, it can fetch
+    the blocks from the server's web address, and prefers to.
+    """
+
     parts: Annotated[tuple[WantPart, ...], msgspec.Meta(min_length=1, max_length=64)]
+    manifest: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?$")] = ""
+    lacks: Annotated[tuple[WantPart, ...], msgspec.Meta(max_length=512)] = ()
+    links: bool = False
+
+
+class Link(Message, frozen=True):
+    """Where a part can be fetched by HTTP Range, by this device, for a while."""
+
+    digest: Digest
+    url: Annotated[str, msgspec.Meta(pattern=r"^https?://", max_length=2048)]
+
+
+class Links(Message, frozen=True):
+    """The answer to a want with `links`, in place of blocks. seconds is how long they can be used."""
+
+    links: Annotated[tuple[Link, ...], msgspec.Meta(max_length=64)]
+    seconds: Figure
 
 
 class Config(Message, frozen=True):
@@ -161,16 +186,22 @@ class Config(Message, frozen=True):
     watch_seconds: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 60
     mode: Literal["full", "slim", "hybrid"] = "full"
     device_class: Literal["", "embedded", "mobile", "edge_server"] = ""
+    #: Bytes of blocks a second, at most; 0: no limit of its own.
+    transfer_rate: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 0
 
 
 class Desired(Message, frozen=True):
-    """What the device should run. `version` rises with every change; an older one is ignored."""
+    """What the device should run. `version` rises with every change; an older one is ignored.
+
+    at: the server's clock when it said so.
+    """
 
     version: Count
     config_version: Count = 0
     config: Config = Config()
     deployment_id: Annotated[str, msgspec.Meta(max_length=64)] = ""
     manifest: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?$")] = ""
+    at: Epoch = 0
 
 
 class CommandOrder(Message, frozen=True):

@@ -24,8 +24,9 @@ class TopicError(ValueError):
 class Topic:
     """One parsed topic.
 
-    kind is the word after the owner (`state`, `telemetry`, `command`, `block`, …), owner the device id or nonce
-    (empty for `cast`), key the command id, digest or metadata name, number the block number.
+    kind is the word after the owner (`state`, `telemetry`, `command`, `block`, …), owner the device id or nonce (of a
+    `cast/block` the manifest's digest, of another `cast` empty), key the command id, digest or metadata name, number
+    the block number.
     """
 
     direction: Direction
@@ -38,7 +39,7 @@ class Topic:
         return build(self)
 
 
-#: (direction, kind) → which of key and number follow.
+#: (direction, kind) → which of key and number follow; `manifest` is the owner of a block that is cast.
 _SHAPES: dict[tuple[str, str], tuple[str, ...]] = {
     ("enroll", "request"): (),
     ("enroll", "reply"): (),
@@ -48,11 +49,12 @@ _SHAPES: dict[tuple[str, str], tuple[str, ...]] = {
     ("up", "command"): ("id",),
     ("up", "want"): (),
     ("down", "desired"): (),
+    ("down", "links"): (),
     ("down", "command"): ("id",),
     ("down", "block"): ("digest", "number"),
     ("cast", "manifest"): ("digest",),
     ("cast", "tuf"): ("id",),
-    ("cast", "block"): ("digest", "number"),
+    ("cast", "block"): ("manifest", "digest", "number"),
 }
 
 
@@ -70,6 +72,8 @@ def build(topic: Topic) -> str:
             if topic.number is None or topic.number < 0:
                 raise TopicError(f"a {topic.kind} topic needs a block number, not {topic.number}")
             words.append(str(topic.number))
+        elif part == "manifest":
+            words.append(_checked("digest", topic.owner))
         else:
             words.append(_checked(part, topic.key))
     return "/".join(words)
@@ -94,6 +98,8 @@ def parse(text: str) -> Topic:
             if not re.fullmatch(r"0|[1-9][0-9]{0,8}", word):
                 raise TopicError(f"{word[:40]!r} is no block number")
             number = int(word)
+        elif part == "manifest":
+            owner = _checked("digest", word)
         else:
             key = _checked(part, word)
     return Topic(direction, kind, owner, key, number)  # type: ignore[arg-type]  # one of _SHAPES' directions
@@ -125,8 +131,22 @@ def down_block(device_id: str, digest: str, number: int) -> str:
     return build(Topic("down", "block", device_id, digest, number))
 
 
+def cast_block(manifest_digest: str, digest: str, number: int) -> str:
+    return build(Topic("cast", "block", manifest_digest, digest, number))
+
+
+def cast_filter(manifest_digest: str) -> str:
+    """What a device subscribes to for the blocks that are sent once to everybody who fetches this manifest."""
+    return f"{PREFIX}/cast/block/{_checked('digest', manifest_digest)}/#"
+
+
 def manifest(digest: str) -> str:
     return build(Topic("cast", "manifest", key=digest))
+
+
+def metadata(name: str) -> str:
+    """Where a file of the release metadata is retained; see agent.wire.metadata for the names."""
+    return build(Topic("cast", "tuf", key=name))
 
 
 def device_filter(device_id: str) -> str:

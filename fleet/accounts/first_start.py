@@ -1,4 +1,4 @@
-"""What an installation needs before its processes start: tables, static files, somebody who can log in."""
+"""What an installation needs before its processes start: tables, keys, static files, somebody who can log in."""
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -6,6 +6,7 @@ from django.core.management import call_command
 
 from fleet.accounts.roles import Role
 from fleet.accounts.services import create_person
+from fleet.trust.services import ensure
 
 ADMIN = "admin"
 
@@ -15,6 +16,7 @@ def prepare() -> str:
     settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
     call_command("migrate", verbosity=0, interactive=False)
     call_command("collectstatic", verbosity=0, interactive=False, ignore_patterns=["datasets", "templates"])
+    ensure()
     if User.objects.exists():
         return ""
     return create_person(ADMIN, Role.ADMIN, by=None, password=settings.FIRST_PASSWORD)[1]

@@ -126,7 +126,7 @@ def start(request, body: RolloutIn):
     release = get_object_or_404(Release.objects.select_related("version__model"), pk=body.release)
     group = get_object_or_404(Group, name=body.group) if body.group else None
     devices = list(Device.objects.filter(pk__in=body.devices)) if body.devices is not None else None
-    made = services.start(release, request.user, group, devices, body.deadline_seconds)
+    made = services.start(release, request.user, group, devices, body.deadline_seconds, body.back)
     return Status(201, _one(made.pk))
 
 

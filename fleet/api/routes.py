@@ -6,7 +6,7 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError
 
 from fleet.accounts.roles import Role, role_of
-from fleet.api import catalog, devices, jobs, rollouts
+from fleet.api import catalog, devices, jobs, rollouts, transfer
 from fleet.api.auth import allow
 from fleet.api.schemas import MeOut
 from fleet.errors import Refused
@@ -47,3 +47,4 @@ api.add_router("", devices.router)
 api.add_router("", catalog.router)
 api.add_router("", jobs.router)
 api.add_router("", rollouts.router)
+api.add_router("", transfer.router)

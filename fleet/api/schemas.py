@@ -224,11 +224,18 @@ class ReleaseOut(Schema):
     variants: list[VariantOut]
 
 
+class TransferLimit(Schema):
+    """Bytes of blocks a second to the whole fleet, at most; 0 is no limit."""
+
+    bytes_per_second: int = Field(ge=0)
+
+
 class RolloutIn(Schema):
     release: int
     group: str | None = None
     devices: list[str] | None = Field(None, max_length=10_000)
     deadline_seconds: int = 7 * 24 * 3600
+    back: bool = Field(False, description="order devices that run a newer version of the model to go back")
 
 
 class PreviewOut(Schema):

@@ -16,6 +16,7 @@ from fleet.audit.services import announce, record
 from fleet.catalog import store
 from fleet.catalog.models import Model, ModelVersion, Release, Trial, Variant
 from fleet.errors import Refused
+from fleet.trust.services import vouch
 from fleet.units import file_words
 
 MAX_CARD = policy_card.MAX_CARD
@@ -122,7 +123,12 @@ def add_variant(trial: Trial, folder: Path) -> Variant:
         version=str(version.number),
         variant=trial.name,
         device_class=trial.device_class,
+        before=_before(trial),
+        read=store.read,
     )
+    known = Variant.objects.filter(trial=trial).first()
+    if known is not None and known.manifest["digest"] == made.digest:
+        return known  # with sources of today it would be another manifest, and devices would fetch nothing for it
     data = wire.encode(made)
     digest = wire.digest_of(data)
     variant, _ = Variant.objects.update_or_create(
@@ -136,6 +142,18 @@ def add_variant(trial: Trial, folder: Path) -> Variant:
         },
     )
     return variant
+
+
+def _before(trial: Trial) -> wire.Manifest | None:
+    """What the class's devices got with the model's last release before this version."""
+    earlier = Variant.objects.filter(
+        version__model=trial.version.model_id,
+        version__number__lt=trial.version.number,
+        device_class=trial.device_class,
+        releases__isnull=False,
+    )
+    last = earlier.order_by("version__number", "releases__number").last()
+    return msgspec.convert(last.manifest, wire.Manifest) if last else None
 
 
 def proposed(version: ModelVersion) -> dict[str, Variant]:
@@ -185,6 +203,7 @@ def create_release(
     number = (version.releases.aggregate(n=Max("number"))["n"] or 0) + 1
     release = Release.objects.create(version=version, number=number, notes=notes, created_by=by)
     release.variants.set(chosen)
+    vouch(chosen)
     words = f"{release} for {', '.join(sorted(classes)).replace('_', ' ')}"
     record("release.created", words, detail=notes, actor=by, version=version)
     announce(f"version:{version.pk}")

@@ -16,6 +16,7 @@ from fleet.devices.models import Device, EnrollmentToken
 from fleet.devices.services import DEVICE_NAME
 from fleet.errors import Refused
 from fleet.gateway import outbox
+from fleet.trust import services as trust
 
 
 def handle(nonce: str, request: EnrollRequest, now: datetime) -> None:
@@ -83,7 +84,7 @@ def _standing(device: Device) -> EnrollReply:
     if device.retired_at:
         return _refused("this device was retired")
     if device.admission == Admission.ACCEPTED:
-        return EnrollReply(status="accepted", device_id=device.pk)
+        return EnrollReply(status="accepted", device_id=device.pk, root=trust.for_enrollment())
     if device.admission == Admission.REJECTED:
         return _refused("an operator rejected this device")
     return EnrollReply(status="pending", device_id=device.pk, reason="an operator has to accept this device")

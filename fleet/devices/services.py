@@ -74,6 +74,8 @@ def reject(devices: Iterable[Device], by) -> int:
 
 @transaction.atomic
 def _admit(devices: Iterable[Device], admission: Admission, by) -> int:
+    from fleet.trust.services import for_enrollment  # trust knows the catalog and the gateway, which know devices
+
     ids = [device.pk for device in devices]
     now = timezone.now()
     changing = list(Device.objects.select_for_update().filter(pk__in=ids, retired_at=None).exclude(admission=admission))
@@ -81,10 +83,11 @@ def _admit(devices: Iterable[Device], admission: Admission, by) -> int:
         admission=admission, credential_changed_at=now
     )
     accepted = admission is Admission.ACCEPTED
+    root = for_enrollment() if accepted else ""
     outbox.put(
         outbox.message(
             topics.enroll_reply(device.nonce),
-            EnrollReply(status="accepted", device_id=device.pk)
+            EnrollReply(status="accepted", device_id=device.pk, root=root)
             if accepted
             else EnrollReply(status="rejected", reason="an operator rejected this device"),
         )
@@ -161,6 +164,12 @@ def _changes(before: Config, after: Config) -> Iterator[str]:
         yield f"telemetry every {units.duration(after.telemetry_interval)}"
     if after.watch_seconds != before.watch_seconds:
         yield f"watched for {units.duration(after.watch_seconds)} after an update"
+    if after.transfer_rate != before.transfer_rate:
+        yield (
+            f"downloads at most {units.file_words(after.transfer_rate)} a second"
+            if after.transfer_rate
+            else ("downloads as fast as they go")
+        )
 
 
 # --- Groups ---------------------------------------------------------------------------------------------------------

@@ -92,10 +92,12 @@ def restore() -> int:
     from fleet.catalog.models import Variant
     from fleet.catalog.services import manifest_bytes
     from fleet.devices.models import Device
+    from fleet.trust import services as trust
 
     count = 0
     used = Variant.objects.filter(releases__isnull=False).distinct()
-    batch = [
+    batch = list(trust.retained())
+    batch += [
         outbox.message(topics.manifest(variant.manifest_digest), manifest_bytes(variant), retain=True)
         for variant in used.iterator()
     ]

@@ -13,6 +13,7 @@ from agent.wire.states import Admission
 from fleet.audit.services import announce
 from fleet.devices import enrollment, reports
 from fleet.devices.models import Device
+from fleet.gateway import limits
 from fleet.gateway.inbox import Inbound
 from fleet.gateway.models import Rejected
 from fleet.rollouts import reports as rollout_reports
@@ -34,7 +35,7 @@ REJECTED_KEPT = 20
 Parsed = tuple[topics.Topic, object, bool]
 
 
-def make(ask_blocks: Callable[[str, Want], None]) -> Callable[[list[Inbound]], None]:
+def make(ask_blocks: Callable[[str, Want, float], None]) -> Callable[[list[Inbound]], None]:
     """The handler of the gateway's inbox; wants are answered after the commit, and touch no row."""
 
     def handle(batch: list[Inbound]) -> None:
@@ -50,7 +51,7 @@ def make(ask_blocks: Callable[[str, Want], None]) -> Callable[[list[Inbound]], N
             accepted = _one_by_one(parsed, rejected)
         for topic, body, _ in parsed:
             if isinstance(body, Want) and topic.owner in accepted:
-                ask_blocks(topic.owner, body)
+                ask_blocks(topic.owner, body, accepted[topic.owner])
 
     return handle
 
@@ -76,8 +77,8 @@ def _rejected(topic: str, reason: str, payload: bytes = b"") -> Rejected:
     return Rejected(topic=topic[:256], reason=reason[:512], excerpt=repr(payload[:120])[:512])
 
 
-def _store(parsed: list[Parsed], rejected: list[Rejected]) -> set[str]:
-    """Store a batch; returns the ids of the devices that may speak."""
+def _store(parsed: list[Parsed], rejected: list[Rejected]) -> dict[str, float]:
+    """Store a batch; returns the devices that may speak, by id, each with the rate of its blocks."""
     now = timezone.now()
     by_kind: dict[str, list[Parsed]] = defaultdict(list)
     for each in parsed:
@@ -103,11 +104,11 @@ def _store(parsed: list[Parsed], rejected: list[Rejected]) -> set[str]:
     if heard:
         Device.objects.filter(pk__in=set(heard)).update(last_seen=now)
         announce("devices", *(f"device:{owner}" for owner in sorted(set(heard))))
-    return set(devices)
+    return {device.pk: limits.rate_of(device) for device in devices.values()}
 
 
-def _one_by_one(parsed: list[Parsed], rejected: list[Rejected]) -> set[str]:
-    accepted: set[str] = set()
+def _one_by_one(parsed: list[Parsed], rejected: list[Rejected]) -> dict[str, float]:
+    accepted: dict[str, float] = {}
     for each in parsed:
         try:
             with transaction.atomic():

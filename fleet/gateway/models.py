@@ -19,6 +19,15 @@ class Outbox(models.Model):
         return self.topic
 
 
+class TransferLimit(models.Model):
+    """How many bytes of blocks a second the gateway publishes at most; one row, set by an operator."""
+
+    bytes_per_second = models.PositiveBigIntegerField(default=0, help_text="0: no limit")
+
+    def __str__(self):
+        return f"{self.bytes_per_second} B/s"
+
+
 class Rejected(models.Model):
     """A message that was not taken, with the reason. Bounded by retention; never stops the stream."""
 

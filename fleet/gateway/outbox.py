@@ -1,5 +1,6 @@
 """The one way down: rows written in the transaction that decided them, published by the gateway."""
 
+import time
 from collections.abc import Iterable
 
 import msgspec
@@ -32,6 +33,7 @@ def desired_of(device: Device) -> Desired:
         config=config_of(device),
         deployment_id=device.desired_deployment,
         manifest=device.desired_manifest,
+        at=time.time(),
     )
 
 

@@ -16,6 +16,7 @@ from fleet.jobs import queue
 from fleet.jobs.models import Job
 from fleet.rollouts import services as rollouts
 from fleet.rollouts.models import Command
+from fleet.trust import services as trust
 
 if TYPE_CHECKING:
     from fleet.jobs.tasks import Heartbeat
@@ -65,6 +66,7 @@ def _candidates(job: Job) -> list[Variant]:
 
 @transaction.atomic
 def _order(job: Job, candidates: list[Variant]) -> Command:
+    trust.vouch(candidates)
     outbox.put(
         outbox.message(topics.manifest(variant.manifest_digest), manifest_bytes(variant), retain=True)
         for variant in candidates

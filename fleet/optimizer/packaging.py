@@ -1,7 +1,9 @@
 """A trial's folder becomes a variant: the model file cut at tensor boundaries, then card (if any), golden observations.
 
 The concatenation of the model's parts is the file, byte for byte, so that a device needs no ONNX library to put it
-together; and a tensor that two versions share lies in a part that they share, so that it is sent once.
+together; and a tensor that two versions share lies in a part that they share, so that it is sent once. Where fewer
+bytes make a part, these are stored beside it as its sources: the part compressed, and a patch to the part of an earlier
+version.
 """
 
 import hashlib
@@ -11,12 +13,16 @@ from pathlib import Path
 
 import msgspec
 
-from agent.wire.manifest import PART_FLOOR, Manifest, Part
+from agent.wire.manifest import MAX_PATCHED, PART_FLOOR, Manifest, Part, Source
 from fleet.optimizer.errors import OptimizerError
 
 #: Fields of ModelProto and GraphProto (onnx.proto3), and the wire type of what has a length.
 _GRAPH, _INITIALIZER, _LENGTH_DELIMITED = 7, 5, 2
 _FIXED = {1: 8, 5: 4}
+#: A source has to save this share of what is sent without it; a device spends time and space on it.
+WORTH = 0.05
+#: zstd's level: beyond it weights get no smaller, and it takes far longer.
+LEVEL = 12
 
 
 class PackagingError(OptimizerError):
@@ -40,22 +46,39 @@ class _Card(msgspec.Struct, frozen=True):
 
 
 Store = Callable[[bytes], str]
+Read = Callable[[str], bytes]
 
 
-def package(folder: Path, put: Store, *, model: str, version: str, variant: str, device_class: str) -> Manifest:
-    """Hand each part's bytes to `put` (which returns their SHA-256), and describe them.
+def package(
+    folder: Path,
+    put: Store,
+    *,
+    model: str,
+    version: str,
+    variant: str,
+    device_class: str,
+    before: Manifest | None = None,
+    read: Read = lambda digest: b"",
+) -> Manifest:
+    """Hand the bytes of each part and source to `put` (which returns their SHA-256), and describe them.
 
-    folder holds model.onnx, golden.npz and facts.json, and card.json where the model has a policy card.
+    folder holds model.onnx, golden.npz and facts.json, and card.json where the model has a policy card. before is what
+    devices run that will get this, and `read` gives the bytes of its parts.
     """
     facts = msgspec.json.decode((folder / "facts.json").read_bytes(), type=Facts)
     card_file = folder / "card.json"
     card = msgspec.json.decode(card_file.read_bytes(), type=_Card) if card_file.exists() else _Card()
     whole = hashlib.sha256()
     parts: list[Part] = []
+    sources: dict[str, list[Source]] = {}
 
     def add(data: bytes, role: str) -> None:
         whole.update(data)
-        parts.append(Part(put(data), len(data), role))  # type: ignore[arg-type]  # one of the contract's roles
+        part = Part(put(data), len(data), role)  # type: ignore[arg-type]  # one of the contract's roles
+        place = sum(each.role == role for each in parts)
+        parts.append(part)
+        if part.digest not in sources:
+            sources[part.digest] = list(_sources(part, data, _base(part, place, before), put, read))
 
     for data in model_parts(folder / "model.onnx"):
         add(data, "model")
@@ -73,7 +96,45 @@ def package(folder: Path, put: Store, *, model: str, version: str, variant: str,
         memory_bytes=facts.memory_bytes,
         tolerance=facts.tolerance,
         deadline_ms=card.deadline_ms,
+        sources=_distinct(parts, sources),
     )
+
+
+def _distinct(parts: list[Part], sources: dict[str, list[Source]]) -> tuple[Source, ...]:
+    """In the order of the parts; each moves under a digest of its own."""
+    taken = {part.digest for part in parts}
+    kept = []
+    for source in (each for own in sources.values() for each in own):
+        if source.digest not in taken:
+            taken.add(source.digest)
+            kept.append(source)
+    return tuple(kept)
+
+
+def _base(part: Part, place: int, before: Manifest | None) -> Part | None:
+    """The part of the earlier version that this one most likely came of: at the same place, and about as large."""
+    if before is None or part.size > MAX_PATCHED or any(each.digest == part.digest for each in before.parts):
+        return None
+    there = before.of(part.role)
+    found = [each for each in there if each.size == part.size] or list(there)
+    found = [each for each in found if each.size <= MAX_PATCHED]
+    return min(found, key=lambda each: abs(there.index(each) - place), default=None)
+
+
+def _sources(part: Part, data: bytes, base: Part | None, put: Store, read: Read) -> Iterator[Source]:
+    from backports import zstd
+
+    most = (1 - WORTH) * part.size
+    packed = zstd.compress(data, level=LEVEL)
+    if len(packed) <= most:
+        yield Source(part=part.digest, how="zstd", digest=put(packed), size=len(packed))
+        most = (1 - WORTH) * len(packed)
+    if base is not None:
+        import bsdiff4
+
+        patch = bsdiff4.diff(read(base.digest), data)
+        if len(patch) <= most:
+            yield Source(part=part.digest, how="bsdiff", digest=put(patch), size=len(patch), base=base.digest)
 
 
 def model_parts(path: Path) -> Iterator[bytes]:

@@ -42,6 +42,8 @@ class Rollout(models.Model):
     reason = models.CharField(max_length=1000, blank=True)
     #: Each deployment has to end within this many seconds.
     deadline_seconds = models.PositiveIntegerField(default=7 * 24 * 3600)
+    #: A person has ordered devices that ran a newer version to go back.
+    back = models.BooleanField(default=False)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True, blank=True)

@@ -37,11 +37,16 @@ class Busy:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """One row for each device; counts are by verdict, busy by the rollouts that have devices now."""
+    """One row for each device; counts are by verdict, busy by the rollouts that have devices now.
+
+    back counts the devices that would go back from a newer version of the model, over is the newest of those versions.
+    """
 
     rows: list[PreviewRow]
     counts: Counter = field(default_factory=Counter)
     busy: list[Busy] = field(default_factory=list)
+    back: int = 0
+    over: int = 0
 
     @property
     def left_out_first(self) -> list[PreviewRow]:
@@ -56,7 +61,7 @@ def members(devices: QuerySet[Device]) -> QuerySet[Device]:
 
 
 def preview(release, devices: QuerySet[Device]) -> Preview:
-    """Judge each device. Three queries, whatever their number."""
+    """Judge each device. Four queries, whatever their number."""
     variants = {variant.device_class: variant for variant in release.variants.select_related("trial")}
     touched = members(devices)
     ahead = {
@@ -67,15 +72,29 @@ def preview(release, devices: QuerySet[Device]) -> Preview:
         .order_by()
         .values_list("device_id", "rollout_id", "state")
     }
-    rows, busy = [], Counter()
+    newer = _newer(release, touched)
+    rows, busy, over = [], Counter(), []
     for device in touched.order_by("name", "id"):
         variant = variants.get(device.device_class)
         verdict, reason = policy.judge(_candidate(device), _offer(variant))
         if verdict == "update" and device.pk in ahead:
             busy[ahead[device.pk]] += 1
             reason = _updated(*ahead[device.pk])
+        if verdict == "update" and device.active_manifest in newer:
+            over.append(newer[device.active_manifest])
+            reason = f"{reason[:-1]}, back from version {over[-1]}."
         rows.append(PreviewRow(device, variant, verdict, reason))
-    return Preview(rows, Counter(row.verdict for row in rows), _lines(busy))
+    return Preview(rows, Counter(row.verdict for row in rows), _lines(busy), len(over), max(over, default=0))
+
+
+def _newer(release, devices: QuerySet[Device]) -> dict[str, int]:
+    """The manifests of newer versions of the model that any of the devices runs, with the version's number."""
+    variants = Variant.objects.filter(
+        version__model=release.version.model_id,
+        version__number__gt=release.version.number,
+        manifest_digest__in=devices.order_by().values("active_manifest"),
+    )
+    return dict(variants.values_list("manifest_digest", "version__number"))
 
 
 def _updated(rollout_id: int, waits: bool) -> str:

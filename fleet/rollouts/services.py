@@ -29,6 +29,7 @@ from fleet.rollouts import policy
 from fleet.rollouts.models import RETRYABLE, Command, Deployment, Rollout
 from fleet.rollouts.preview import preview, too_small
 from fleet.rollouts.transitions import move
+from fleet.trust import services as trust
 
 DEADLINE_SECONDS = 7 * 24 * 3600
 COMMANDS = ("benchmark", "ping")
@@ -38,8 +39,18 @@ _STATE_WORDS = {RolloutState.ABORTED: "canceled"}
 
 
 @transaction.atomic
-def start(release, by, group=None, devices: Iterable[Device] | None = None, deadline_seconds=DEADLINE_SECONDS):
-    """Begin a rollout to a group, or to the devices named. Raises Refused when there is nothing to do."""
+def start(
+    release,
+    by,
+    group=None,
+    devices: Iterable[Device] | None = None,
+    deadline_seconds=DEADLINE_SECONDS,
+    back: bool = False,
+):
+    """Begin a rollout to a group, or to the devices named. Raises Refused when there is nothing to do.
+
+    back: a person orders devices that run a newer version to go back; that order is signed. Else it is refused.
+    """
     if (group is None) == (devices is None):
         raise Refused("Name a group or devices, not both.")
     if not 60 <= deadline_seconds <= 365 * 24 * 3600:
@@ -61,6 +72,11 @@ def start(release, by, group=None, devices: Iterable[Device] | None = None, dead
         raise Refused(f"There is no accepted device in {target}.")
     if said := policy.refusal([(row.verdict, row.reason) for row in looked.rows], *subjects):
         raise Refused(said)
+    if looked.back and not back:
+        raise Refused(
+            f"Version {release.version.number} is older than what {looked.back} of the devices run (up to version "
+            f"{looked.over}). Confirm that they go back."
+        )
     now = timezone.now()
     rollout = Rollout.objects.create(
         release=release,
@@ -70,7 +86,11 @@ def start(release, by, group=None, devices: Iterable[Device] | None = None, dead
         created_by=by,
         started_at=now,
         deadline_seconds=deadline_seconds,
+        back=back,
     )
+    if looked.back:
+        variants = {row.variant.pk: row.variant for row in looked.rows if row.verdict == "update"}
+        trust.order_back(variants.values(), looked.over, now + timedelta(seconds=deadline_seconds), by)
     _supersede([row.device.pk for row in looked.rows if row.verdict == "update"], rollout)
     Deployment.objects.bulk_create(
         [
@@ -145,7 +165,8 @@ def _with_room(waiting: Iterable[Deployment]) -> list[Deployment]:
 def _cast_manifests(variant_ids: set[int]) -> None:
     from fleet.catalog.services import manifest_bytes
 
-    variants = Variant.objects.filter(pk__in=variant_ids)
+    variants = list(Variant.objects.filter(pk__in=variant_ids).select_related("version"))
+    trust.vouch(variants)
     outbox.put(
         outbox.message(topics.manifest(variant.manifest_digest), manifest_bytes(variant), retain=True)
         for variant in variants
@@ -177,8 +198,17 @@ def _turn(rollout: Rollout, new: RolloutState, by, reason: str) -> None:
         rollout.refresh_from_db()
         raise Refused(f"{rollout} is {_said(rollout.state)}; it cannot become {_said(new)}.")
     rollout.refresh_from_db()
+    if ended:
+        _end_order_back(rollout)
     level = {RolloutState.ABORTED: "warn", RolloutState.FINISHED: "ok"}.get(new, "info")
     record(f"rollout.{new}", f"{rollout} is {_said(new)}", level=level, detail=reason, actor=by, rollout=rollout)
+
+
+def _end_order_back(rollout: Rollout) -> None:
+    """Its devices have gone back or never will; the order must not serve anybody later."""
+    open_states = [RolloutState.RUNNING, RolloutState.PAUSED]
+    if not rollout.release.rollouts.filter(state__in=open_states).exists():
+        trust.end_order_back(rollout.release.variants.all())
 
 
 def _said(state: str) -> str:
@@ -240,7 +270,7 @@ def retry_failed(rollout: Rollout, by):
         if rollout.deployments.filter(state__in=sorted(DEPLOYMENT_BAD)).exists():
             raise Refused("No device that failed in this rollout is still in service.")
         raise Refused("No device failed in this rollout.")
-    return start(rollout.release, by, devices=devices, deadline_seconds=rollout.deadline_seconds)
+    return start(rollout.release, by, devices=devices, deadline_seconds=rollout.deadline_seconds, back=rollout.back)
 
 
 # --- Commands -------------------------------------------------------------------------------------------------------

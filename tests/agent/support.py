@@ -22,10 +22,13 @@ from agent.wire.messages import (
     Desired,
     EnrollReply,
     EnrollRequest,
+    Link,
+    Links,
     State,
     Telemetry,
     Want,
 )
+from tests.agent.signing import Signer
 from tests.agent.variants import Variant
 from tests.agent.waiting import wait_for
 
@@ -36,7 +39,8 @@ TOKEN = "tk1.not-a-secret-at-all-000000000000"
 class Server:
     """What a gateway does, small enough to be looked through; everything that came is kept.
 
-    answer_enrollment says how a request is answered; spoil may change a block before it is sent (None: not sent).
+    answer_enrollment says how a request is answered; spoil may change a block before it is sent (None: not sent);
+    on_want sees each want first; links is a web address that is offered in place of blocks.
     """
 
     def __init__(self, port: int) -> None:
@@ -47,10 +51,13 @@ class Server:
         self.commands: list[CommandReport] = []
         self.wanted: list[tuple[str, int]] = []
         self.blocks_sent = 0
+        self.signer = Signer()
         self.answer_enrollment: Callable[[EnrollRequest], EnrollReply] = lambda _: EnrollReply(
-            status="accepted", device_id="d-1"
+            status="accepted", device_id="d-1", root=self.signer.root.decode()
         )
         self.spoil: Callable[[str, int, bytes], bytes | None] = lambda _digest, _number, data: data
+        self.on_want: Callable[[Want], None] = lambda _: None
+        self.links: str | None = None
         self._parts: dict[str, bytes] = {}
         self._version = 0
         self._lock = threading.Lock()
@@ -79,9 +86,15 @@ class Server:
     # --- Down ---
 
     def offer(self, variant: Variant, *, data: bytes | None = None) -> None:
-        """Hold a variant's parts, and retain its manifest (or `data` in its stead)."""
+        """Hold a variant's parts, vouch for it, and retain its manifest (or `data` in its stead)."""
         self._parts.update(variant.parts)
+        self.signer.vouch(variant)
+        self.publish_metadata()
         self.publish(topics.manifest(variant.digest), variant.data if data is None else data, retain=True)
+
+    def publish_metadata(self) -> None:
+        for name, body in self.signer.files.items():
+            self.publish(topics.metadata(name), body, retain=True)
 
     def wish(self, manifest: str = "", deployment: str = "", config: Config | None = None, device: str = "d-1") -> None:
         """Write the device's desired state, newer than the last."""
@@ -93,6 +106,7 @@ class Server:
                 config=config or Config(telemetry_interval=1, watch_seconds=0.2),
                 deployment_id=deployment,
                 manifest=manifest,
+                at=time.time(),
             )
         self.publish(topics.down(device, "desired"), codec.encode(desired), retain=True)
 
@@ -157,6 +171,11 @@ class Server:
             into.append(codec.decode(message.payload, kind))
 
     def _serve(self, device: str, want: Want) -> None:
+        self.on_want(want)
+        if want.links and self.links is not None:
+            found = [Link(digest=part.digest, url=f"{self.links}/{part.digest}?a=b") for part in want.parts]
+            self.publish(topics.down(device, "links"), codec.encode(Links(links=tuple(found), seconds=600)))
+            return
         for part in want.parts:
             bits = int.from_bytes(bytes.fromhex(part.missing), "little")
             for number in (part.first + bit for bit in range(bits.bit_length()) if bits >> bit & 1):

@@ -36,6 +36,16 @@ class ConfigForm(Form):
         label="Class",
         help_text="Decides which variant the device gets.",
     )
+    transfer_rate = forms.FloatField(
+        min_value=0,
+        max_value=1e12,
+        required=False,
+        label="Downloads at most, B/s",
+        help_text="Bytes a second of a model's parts, for a link that is shared or paid for. 0 is no limit.",
+    )
+
+    def clean_transfer_rate(self) -> float:
+        return self.cleaned_data["transfer_rate"] or 0
 
 
 class GroupForm(Form):

@@ -17,3 +17,8 @@ class RolloutForm(Form):
         label="Each device has",
         help_text="A device that has not ended by then is given up as timed out; an offline one waits until then.",
     )
+    back = forms.BooleanField(
+        required=False,
+        label="Go back to the older version",
+        help_text="Signed as your order: without it devices refuse a version that is older than what they ran.",
+    )

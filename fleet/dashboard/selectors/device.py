@@ -17,6 +17,7 @@ from fleet.jobs.models import Job
 from fleet.rollouts.models import Command, Deployment
 from fleet.rollouts.waiting import reason, with_ahead
 from fleet.telemetry.models import Sample
+from fleet.units import file_words
 
 RECENT = timedelta(minutes=15)
 STAGES = {"queue": "c6", "preprocess": "c2", "compute": "c1", "postprocess": "c3"}
@@ -44,8 +45,13 @@ def settings_of(device: Device, names: dict[str, Running]) -> list[Setting]:
         _plain("Class", device.device_class, config.device_class or device.device_class, confirmed),
         _only_desired("Telemetry every", duration(config.telemetry_interval), confirmed),
         _only_desired("Watched after an update", duration(config.watch_seconds), confirmed),
+        _only_desired("Downloads at most", _rate(config.transfer_rate), confirmed),
         Setting("Settings version", str(device.reported_config_version), str(device.config_version), not confirmed),
     ]
+
+
+def _rate(bytes_per_second: float) -> str:
+    return f"{file_words(bytes_per_second)}/s" if bytes_per_second else "no limit"
 
 
 def _model(device: Device, names: dict[str, Running]) -> Setting:

@@ -110,7 +110,13 @@ def new(request: HttpRequest) -> HttpResponse:
     def start() -> None:
         target = {"group": wanted.group} if wanted.group else {"devices": wanted.devices}
         started.append(
-            services.start(wanted.release, request.user, deadline_seconds=form.cleaned_data["deadline"], **target)
+            services.start(
+                wanted.release,
+                request.user,
+                deadline_seconds=form.cleaned_data["deadline"],
+                back=form.cleaned_data["back"],
+                **target,
+            )
         )
 
     ready = wanted.release is not None and wanted.target is not None

@@ -9,8 +9,9 @@ import pytest
 
 from agent.config import Declared, Server, Settings
 from agent.device.device_adapter import DeclaredDevice
-from agent.link.enrollment import FILE, Identity
+from agent.link.enrollment import FILE, ROOT_FILE, Identity
 from agent.main import Agent
+from tests.agent import signing
 from tests.agent.broker import TestBroker
 from tests.agent.waiting import wait_for
 
@@ -22,6 +23,7 @@ class Device:
         data.mkdir(parents=True, exist_ok=True)
         identity = Identity(nonce="n-1", secret="s" * 43, device_id="d-1")
         (data / FILE).write_bytes(msgspec.json.encode(identity))
+        (data / ROOT_FILE).write_bytes(signing.ROOT)
         declared = Declared(cores=4, memory_gib=4, storage_gib=1)
         made = Settings(data=data, server=Server("127.0.0.1", port), threads=1, declared=declared, **settings)
         self.data = data

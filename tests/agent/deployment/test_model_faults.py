@@ -1,10 +1,15 @@
 """Models that do not do their job, on a device that acts."""
 
+import itertools
 import platform
+import threading
 
+import numpy as np
 import pytest
 
 from agent.deployment import self_test
+from agent.deployment.steps import Steps
+from agent.inference.policy_card import Observation
 from agent.wire.messages import Config
 from tests.agent.inference.folders import folder_of
 from tests.agent.variants import golden, variant
@@ -217,3 +222,59 @@ def _ping():
     from agent.wire.messages import CommandOrder
 
     return CommandOrder(id="c-1", kind="ping", deadline=4_000_000_000)
+
+
+def test_a_file_that_is_changed_after_its_self_test_is_not_loaded(server, device, monkeypatch):
+    good, new = variant(1.0), variant(2.0)
+    there = device()
+    server.offer(good)
+    server.wish(good.digest, "p-1")
+    server.ended("p-1", "active")
+    tested = Steps.self_test
+
+    def then_swap(self, attempt):
+        outcome = tested(self, attempt)
+        model = there.data / "artifacts" / new.digest / "model.onnx"
+        model.write_bytes(variant(3.0).parts[variant(3.0).manifest.parts[0].digest])
+        return outcome
+
+    monkeypatch.setattr(Steps, "self_test", then_swap)
+    server.offer(new)
+    server.wish(new.digest, "p-2")
+
+    assert "damaged on the disk" in server.ended("p-2", "failed").reason
+    assert there.saved.active.manifest == good.digest
+
+
+def test_no_request_is_dropped_by_a_swap(server, device):
+    """Requests go on without a pause while three variants follow each other; each is answered by one of them."""
+    made = [variant(float(weight)) for weight in (1, 2, 3)]
+    there = device()
+    server.offer(made[0])
+    server.wish(made[0].digest, "p-0")
+    server.ended("p-0", "active")
+    engine, answers, failures = there.agent._machine._running._engine, [], []
+    stop = threading.Event()
+
+    def ask() -> None:
+        for number in itertools.count():
+            if stop.is_set():
+                return
+            state = np.array([1, 2, 3, number % 10], np.float32)
+            try:
+                actions = engine.process(Observation(np.zeros((8, 8, 3), np.uint8), "", state))
+                answers.append(round(float(actions[0, 0]) / float(state.sum()), 3))
+            except Exception as problem:
+                failures.append(problem)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    for number, each in enumerate(made[1:], 1):
+        server.offer(each)
+        server.wish(each.digest, f"p-{number}")
+        server.ended(f"p-{number}", "active")
+    stop.set()
+    asking.join()
+
+    assert failures == []
+    assert [weight for weight, _ in itertools.groupby(answers)] == [1, 2, 3]

@@ -1,11 +1,15 @@
 """The power goes: kill -9 of the real agent, in each state, and a boot after it."""
 
 import os
+import random
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
+from agent.deployment import window
+from agent.deployment.parts import PartFile
 from agent.deployment.records import Attempt, Installed, Saved
 from agent.deployment.store import Store
 from agent.wire import manifest as wire
@@ -13,13 +17,71 @@ from agent.wire.messages import Config
 from agent.wire.states import Deployment as State
 from tests.agent.deployment.test_model_faults import ON_X86
 from tests.agent.support import AgentProcess
-from tests.agent.variants import variant
+from tests.agent.variants import Variant, variant
 from tests.agent.waiting import wait_for
 
 WATCHED = Config(telemetry_interval=1, watch_seconds=60)
 
 
-def test_a_download_goes_on_from_its_bitmap(server, agent):
+#: How often the counted test kills; `make soak` has it do so a hundred times.
+KILLS = int(os.environ.get("SOAK_KILLS", "4"))
+
+
+def test_a_killed_agent_fetches_nothing_again_but_what_was_in_flight(server, agent):
+    """kill -9 at a random moment of the download; what is asked for after it was not on the disk."""
+    rng = random.Random(1)  # noqa: S311 -- moments for a test
+    made = variant(2.0, ballast=200 * wire.BLOCK, part_bytes=70 * wire.BLOCK)
+    sent: set[tuple[str, int]] = set()
+
+    def slowly(digest: str, number: int, data: bytes) -> bytes:
+        time.sleep(0.01)
+        sent.add((digest, number))
+        return data
+
+    server.spoil = slowly
+    server.offer(made)
+    kills = rounds = 0
+    there = agent()
+    while kills < KILLS:
+        rounds += 1
+        server.wish(made.digest, f"p-{rounds}")
+        sent.clear()
+        here: set[tuple[str, int]] = set()
+        while "verified" not in server.path(f"p-{rounds}"):
+            begun = len(sent)
+            wait_for("blocks", lambda: len(sent) > begun or "verified" in server.path(f"p-{rounds}"))  # noqa: B023
+            time.sleep(rng.random() / 2)  # the moment is what is tried
+            there.kill()
+            kills += 1
+            # The last will comes behind everything that the agent had asked for.
+            wait_for("the last will", lambda: not server.states[-1].online)
+            before, here = here, _on_disk(there.data, made)
+            assert before <= here
+            assert len(sent - here) <= window.SIZE, "what was sent is on the disk, but for what was in flight"
+            server.wanted.clear()
+            boots = {report.boot_id for report in server.reports(f"p-{rounds}")}
+            there.start()
+            wait_for("the boot", lambda: {r.boot_id for r in server.reports(f"p-{rounds}")} - boots)  # noqa: B023
+            assert not here & set(server.wanted)
+        server.ended(f"p-{rounds}", "active")
+        assert not here & set(server.wanted)
+        there.kill()
+        shutil.rmtree(there.data / "artifacts")
+        (there.data / "state.json").unlink()
+        there.start()
+
+
+def _on_disk(data: Path, made: Variant) -> set[tuple[str, int]]:
+    found = set()
+    for part in made.manifest.parts:
+        missing = set()
+        if not (data / "parts" / part.digest).exists() and not (data / "artifacts" / made.digest).exists():
+            missing = set(PartFile(data / "parts", part).missing())
+        found |= {(part.digest, number) for number in range(wire.block_count(part.size)) if number not in missing}
+    return found
+
+
+def test_a_download_goes_on_from_what_is_there(server, agent):
     made = variant(2.0, ballast=20 * wire.BLOCK, part_bytes=80 * wire.BLOCK)
     part = made.manifest.of("model")[0]
     server.spoil = lambda digest, number, data: data if digest != part.digest or number < 15 else None
@@ -28,7 +90,7 @@ def test_a_download_goes_on_from_its_bitmap(server, agent):
     server.offer(made)
     server.wish(made.digest, "p-1")
     wait_for("15 blocks on the disk", lambda: _written(partial) >= 15 * wire.BLOCK)
-    there.terminate()  # in good order, so that the bitmap is written
+    there.kill()
     there.start()
     wait_for("the second boot", lambda: len({report.boot_id for report in server.reports("p-1")}) == 2)
     there.kill()

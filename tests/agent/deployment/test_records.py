@@ -7,6 +7,7 @@ from agent.deployment import records
 from agent.deployment.records import Attempt, Installed, Saved
 from agent.wire.messages import Config, Desired
 from agent.wire.states import Deployment as State
+from tests.agent.variants import variant
 
 OLD, NEW, NEWER = "0a" * 32, "0b" * 32, "0c" * 32
 
@@ -135,10 +136,20 @@ def installed(manifest, proven=True) -> Installed:
     ],
 )
 def test_the_last_good_one_is_kept(active, previous, kept):
-    after = records.swapped(Saved(active=active, previous=previous), attempt("watching"), now=7.0)
+    saved = Saved(active=active, previous=previous)
+    after = records.swapped(saved, attempt("watching"), variant(version="3").manifest, now=7.0)
 
     assert (after.active.manifest, after.active.since, after.active.proven) == (NEW, 7.0, False)
     assert (after.previous and after.previous.manifest) == kept
+    assert after.newest == {}, "only what went through its watch moves the version that cannot be gone behind"
+    assert records.proven(after).newest == {"tiny": 3}
+
+
+def test_falling_back_goes_back_in_version_too():
+    first = Installed(manifest=OLD, proven=True, model="tiny", version=2)
+    saved = Saved(active=Installed(manifest=NEW, model="tiny", version=3), previous=first, newest={"tiny": 3, "arm": 9})
+
+    assert records.fallen_back(saved).newest == {"tiny": 2, "arm": 9}
 
 
 def test_falling_back_and_proving():

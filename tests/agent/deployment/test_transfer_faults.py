@@ -1,6 +1,10 @@
 """What can go wrong between the server and the disk, and what the device does about it."""
 
 import itertools
+import os
+import signal
+import socket
+import time
 
 import msgspec
 import pytest
@@ -178,6 +182,95 @@ def test_a_broker_that_restarts_in_the_middle_only_delays_it(server, device, bro
     server.offer(made)
 
     server.ended("p-1", "active")
+
+
+def test_a_link_that_comes_and_goes_only_delays_it(server, device):
+    made = variant(2.0, ballast=4_000_000, part_bytes=400_000)
+    there = device()
+    server.offer(made)
+    server.wish(made.digest, "p-1")
+    for cut in range(1, 5):
+        wait_for("some more of it", lambda cut=cut: server.blocks_sent >= 4 * cut)
+        there.agent._connection._client.socket().shutdown(socket.SHUT_RDWR)
+        wait_for("the link again", lambda cut=cut: there.agent._delivery.connects > cut)
+
+    server.ended("p-1", "active")
+
+
+def test_a_device_that_stands_still_goes_on(server, agent):
+    made = variant(2.0, ballast=4_000_000, part_bytes=400_000)
+    server.spoil = lambda _digest, _number, data: time.sleep(0.02) or data
+    there = agent()
+    server.offer(made)
+    server.wish(made.digest, "p-1")
+    wait_for("some of it", lambda: server.blocks_sent > 8)
+    os.kill(there.pid, signal.SIGSTOP)
+    wait_for("the server to have sent what was asked for", lambda: server.blocks_sent >= len(server.wanted))
+    os.kill(there.pid, signal.SIGCONT)
+
+    server.ended("p-1", "active")
+
+
+# --- Blocks for many at once ---
+
+
+def casting(server, made, share=lambda number: True):
+    """Answer what the device asks for by casting it, where `share` says so; else to the device."""
+
+    def cast(digest, number, data):
+        if not share(number):
+            return data
+        server.publish(topics.cast_block(made.digest, digest, number), data)
+        return None
+
+    server.spoil = cast
+
+
+@pytest.mark.parametrize("share", [lambda number: True, lambda number: number % 2 == 0], ids=["all", "half"])
+def test_blocks_that_are_cast_count_like_those_for_the_device(server, device, share):
+    made = large()
+    casting(server, made, share)
+    device()
+    server.offer(made)
+    server.wish(made.digest, "p-1")
+
+    server.ended("p-1", "active")
+
+
+def test_a_device_says_once_what_it_lacks_and_takes_all_of_it_unasked(server, device):
+    made, wants = large(), []
+    server.on_want = wants.append
+    server.spoil = lambda *_: None
+    there = device()
+    server.offer(made)
+    server.wish(made.digest, "p-1")
+    first = wait_for("the want", lambda: wants[:1])[0]
+    blocks = {(digest, number) for digest, data in made.parts.items() for number in range(wire.block_count(len(data)))}
+    named = {(part.digest, part.first + bit) for part in first.lacks for bit in _bits(part.missing)}
+    assert (first.manifest, named) == (made.digest, blocks)
+    for digest, number in sorted(blocks, reverse=True):
+        data = made.parts[digest][number * wire.BLOCK : (number + 1) * wire.BLOCK]
+        server.publish(topics.cast_block(made.digest, digest, number), data)
+
+    server.ended("p-1", "active")
+    assert all(not want.lacks for want in wants[1:])
+    assert topics.cast_filter(made.digest) not in there.agent._connection._filters, "it listens no longer"
+
+
+def _bits(missing: str) -> list[int]:
+    value = int.from_bytes(bytes.fromhex(missing), "little")
+    return [bit for bit in range(value.bit_length()) if value >> bit & 1]
+
+
+def test_a_device_with_a_limit_of_its_own_takes_no_part(server, device):
+    made, wants = variant(2.0), []
+    server.on_want = wants.append
+    device()
+    server.offer(made)
+    server.wish(made.digest, "p-1", Config(watch_seconds=0, transfer_rate=1e6))
+
+    server.ended("p-1", "active")
+    assert all(not want.lacks and not want.manifest for want in wants)
 
 
 # --- Manifests ---

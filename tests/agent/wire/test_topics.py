@@ -20,7 +20,8 @@ ALL = [
     Topic("down", "block", "d-1", DIGEST, 70_000),
     Topic("cast", "manifest", key=DIGEST),
     Topic("cast", "tuf", key="root"),
-    Topic("cast", "block", key=DIGEST, number=12),
+    Topic("down", "links", "d-1"),
+    Topic("cast", "block", "cd" * 32, DIGEST, 12),
 ]
 
 

@@ -7,8 +7,10 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 
 from fleet.accounts.roles import Role
 from fleet.api.routes import api
+from fleet.audit.models import Event
 from fleet.catalog.models import Trial
 from fleet.devices.models import Device, Group
+from fleet.gateway import limits
 from fleet.jobs.models import Job
 from fleet.jobs.services import start_optimization
 from fleet.rollouts.models import Rollout
@@ -315,3 +317,34 @@ def test_deleted_devices_do_not_appear(client, operator, bearer, admin):
     make_version()
     assert client.get("/api/devices", **bearer(operator)).json()["items"] == []
     assert Device.objects.count() == 1
+
+
+def test_an_operator_limits_what_blocks_may_take_of_the_network(client, people, bearer):
+    headers = bearer(people[Role.OPERATOR])
+
+    def put(rate, who=headers):
+        return client.put("/api/transfer", json.dumps({"bytes_per_second": rate}), "application/json", **who)
+
+    assert client.get("/api/transfer", **headers).json() == {"bytes_per_second": 0}
+    assert put(5_000_000).json() == {"bytes_per_second": 5_000_000}
+    assert limits.fleet_rate() == 5_000_000
+    assert "at least 16,384 bytes a second" in put(100).json()["detail"]
+    assert put(-1).status_code == 422
+    assert put(0, bearer(people[Role.VIEWER])).status_code == 403
+    assert put(0).json() == {"bytes_per_second": 0}
+    words = Event.objects.filter(kind="transfer.limit").order_by("id").values_list("text", flat=True)
+    assert list(words) == ["Blocks to the fleet: 5 MB a second at most", "Blocks to the fleet: as fast as it goes"]
+
+
+def test_going_back_to_an_older_version_takes_a_word(client, operator, bearer):
+    headers = bearer(operator)
+    old, new = make_release(make_version(number=1)), make_release(make_version(number=2))
+    device = make_device(active_manifest=new.variants.get(device_class="embedded").manifest_digest)
+
+    def start(**more):
+        body = json.dumps({"release": old.pk, "devices": [device.pk], **more})
+        return client.post("/api/rollouts", body, "application/json", **headers)
+
+    answer = start()
+    assert answer.status_code == 409 and "Confirm that they go back." in answer.json()["detail"]
+    assert start(back=True).status_code == 201

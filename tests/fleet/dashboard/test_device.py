@@ -57,7 +57,7 @@ def test_a_device_in_step_says_so(viewer, device):
 def test_a_setting_that_was_not_confirmed_yet_differs(operating, device, operator):
     services.set_config(device, {"telemetry_interval": 30, "mode": "slim"}, operator)
     text = page(operating, device)
-    assert "4 differ</span>" in text  # both settings, the one that came with them unchanged, and their number
+    assert "5 differ</span>" in text  # both settings, the one that came with them unchanged, and their number
     assert "not confirmed yet" in text
     assert "<ins>30 s</ins>" in text
     assert "<ins>slim</ins>" in text
@@ -236,6 +236,7 @@ def test_settings_are_sent_to_the_device(operating, device):
         "watch_seconds": 30.0,
         "mode": "slim",
         "device_class": "mobile",
+        "transfer_rate": 0,
     }
     assert device.config_version == 1
 
@@ -244,10 +245,13 @@ def test_the_log_says_what_was_changed_in_the_words_of_the_page(operating, devic
     given = {"telemetry_interval": "5", "watch_seconds": "150", "mode": "slim", "device_class": "edge_server"}
     operating.post(f"/devices/{device.pk}/config", given)
     operating.post(f"/devices/{device.pk}/config", {**given, "watch_seconds": "7200", "device_class": ""})
+    slow = {**given, "watch_seconds": "7200", "device_class": "", "transfer_rate": "50000"}
+    operating.post(f"/devices/{device.pk}/config", slow)
     name = f"Settings of {device.name}"
     assert list(Event.objects.filter(kind="device.config").order_by("id").values_list("text", flat=True)) == [
         f"{name}: mode slim, class edge server, watched for 2 min 30 s after an update",
         f"{name}: class as detected, watched for 2 h after an update",
+        f"{name}: downloads at most 50 kB a second",
     ]
 
 

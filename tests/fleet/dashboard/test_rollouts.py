@@ -291,3 +291,20 @@ def test_the_list_filters_by_state(viewer, rollout):
     assert f"/rollouts/{rollout.pk}" in viewer.get("/rollouts?state=running").text
     assert "No rollout is in this state" in viewer.get("/rollouts?state=paused").text
     assert f"/rollouts/{rollout.pk}" in viewer.get("/rollouts?state=nonsense").text
+
+
+def test_a_way_back_to_an_older_version_is_shown_and_wants_a_tick(operating, db):
+    old = make_release(make_version(number=1), classes=("embedded",))
+    new = make_release(make_version(number=2), classes=("embedded",))
+    device = make_device(name="ahead", active_manifest=new.variants.get().manifest_digest)
+    address = f"/rollouts/new?release={old.pk}&device={device.pk}"
+    text = flat(operating.get(address))
+    assert "1 back to an older version" in text
+    assert "It will be updated, back from version 2." in text
+    refused = operating.post(address, {"deadline": "3600"})
+    assert refused.status_code == 422 and "Confirm that they go back." in flat(refused)
+    assert not Rollout.objects.exists()
+
+    assert operating.post(address, {"deadline": "3600", "back": "on"}).status_code == 302
+    assert Rollout.objects.get().back
+    assert "back to an older" not in flat(operating.get(f"/rollouts/new?release={new.pk}&device={device.pk}"))

@@ -32,7 +32,7 @@ def asked():
 
 @pytest.fixture
 def handle(asked):
-    return handlers.make(lambda device, want: asked.append((device, want)))
+    return handlers.make(lambda device, want, rate: asked.append((device, want, rate)))
 
 
 def telemetry(device, *samples, boot="boot-1"):
@@ -135,9 +135,9 @@ def test_an_unknown_class_is_refused_and_said(handle, device):
 
 def test_wants_reach_the_block_server_only_from_devices_that_may_speak(handle, asked, device):
     want = Want(parts=(WantPart(digest="ab" * 32, first=0, missing="ff"),))
-    pending = make_device(admission="pending")
-    handle([Inbound(topics.up(each.pk, "want"), codec.encode(want)) for each in (device, pending)])
-    assert asked == [(device.pk, want)]
+    pending, slow = make_device(admission="pending"), make_device(config={"transfer_rate": 50_000})
+    handle([Inbound(topics.up(each.pk, "want"), codec.encode(want)) for each in (device, pending, slow)])
+    assert asked == [(device.pk, want, 0), (slow.pk, want, 50_000)]
 
 
 def test_messages_of_a_hundred_devices_cost_few_queries(handle, django_assert_max_num_queries):

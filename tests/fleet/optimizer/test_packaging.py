@@ -3,9 +3,11 @@
 import hashlib
 import json
 
+import bsdiff4
 import numpy as np
 import onnx
 import pytest
+from backports import zstd
 from onnx import TensorProto, helper, numpy_helper
 
 from agent.wire import manifest as wire
@@ -86,3 +88,70 @@ def test_without_a_card_the_other_parts_are_a_whole_variant(tmp_path):
 def test_what_is_no_protobuf_is_said(data):
     with pytest.raises(packaging.PackagingError, match="the model file"):
         packaging.cuts(data)
+
+
+# --- Fewer bytes ---
+
+
+def packaged(folder, store, **more):
+    """As the server does it; `store` is digest → bytes."""
+
+    def put(data: bytes) -> str:
+        store[wire.digest_of(data)] = data
+        return wire.digest_of(data)
+
+    given = {"model": "m", "version": "1", "variant": "v", "device_class": "embedded", **more}
+    made = packaging.package(folder, put, read=store.__getitem__, **given)
+    wire.check(made)
+    return made
+
+
+def test_what_compresses_is_also_stored_compressed(tmp_path):
+    store = {}
+    made = packaged(make_folder(tmp_path / "a"), store)
+    packed = {source.part: source for source in made.sources}
+
+    head = min(made.of("model"), key=lambda part: len(zstd.compress(store[part.digest])) / part.size)
+    assert zstd.decompress(store[packed[head.digest].digest]) == store[head.digest]
+    assert all(source.size < 0.95 * len(store[source.part]) for source in made.sources)
+
+
+def test_a_changed_tensor_is_a_patch_to_the_one_before(tmp_path):
+    store = {}
+    before = packaged(make_folder(tmp_path / "a"), store)
+    after = packaged(make_folder(tmp_path / "b", head=2.0), store, version="2", before=before)
+    patches = [source for source in after.sources if source.how == "bsdiff"]
+    shared = {part.digest for part in before.parts} & {part.digest for part in after.parts}
+
+    assert shared and not shared & {source.part for source in patches}
+    for source in patches:
+        assert bsdiff4.patch(store[source.base], store[source.digest]) == store[source.part]
+
+
+def test_a_fine_tuned_model_is_mostly_patches(tmp_path):
+    """Every weight moved a little, stored in int8: few bytes differ."""
+    rng = np.random.default_rng(0)
+    weights = rng.integers(-128, 128, 400_000, np.int8)
+    moved = np.where(rng.random(400_000) < 0.02, weights + 1, weights).astype(np.int8)
+    store, made = {}, []
+    for name, values in (("a", weights), ("b", moved)):
+        folder = make_folder(tmp_path / name)
+        graph = helper.make_graph(
+            [helper.make_node("Identity", ["x"], ["y"])],
+            "model",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+            [numpy_helper.from_array(values, "w")],
+        )
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), folder / "model.onnx")
+        made.append(packaged(folder, store, before=made[-1] if made else None))
+    (patch,) = [source for source in made[1].sources if source.how == "bsdiff"]
+
+    assert patch.size < 0.2 * 400_000
+
+
+def test_a_source_that_two_parts_would_share_is_kept_once():
+    parts = [wire.Part("ab" * 32, 100, "model"), wire.Part("cd" * 32, 100, "model")]
+    same = {part.digest: [wire.Source(part=part.digest, how="zstd", digest="ef" * 32, size=9)] for part in parts}
+
+    assert len(packaging._distinct(parts, same)) == 1

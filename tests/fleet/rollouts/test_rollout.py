@@ -313,7 +313,8 @@ def test_a_canceled_rollout_is_called_canceled_in_the_log(release, group, operat
 def test_starting_costs_the_same_queries_however_many_devices(count, release, operator, django_assert_max_num_queries):
     group = Group.objects.create(name="large")
     group.devices.set([make_device() for _ in range(count)])
-    with django_assert_max_num_queries(60 if count > 500 else 45):
+    services.trust.vouch(release.variants.select_related("version"))  # as making a release does
+    with django_assert_max_num_queries(62 if count > 500 else 45):
         services.start(release, operator, group=group)
     assert Outbox.objects.filter(topic__endswith="/desired").count() == count
 
@@ -416,11 +417,11 @@ def test_what_is_free_follows_the_newest_sample(operator):
 
 
 @pytest.mark.parametrize("devices", [2, 40])
-def test_a_preview_takes_three_queries_however_many_devices_there_are(devices, django_assert_num_queries):
+def test_a_preview_takes_four_queries_however_many_devices_there_are(devices, django_assert_num_queries):
     release = make_release()
     needs(release, "embedded", 210)
     for number in range(devices):
         make_device(hardware={"memory_bytes": (128 + number) * MIB, "storage_bytes": GIB}, storage_free=GIB)
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         looked = preview(release, Device.objects.all())
     assert looked.counts == {"blocked": devices}
