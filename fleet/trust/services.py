@@ -232,7 +232,8 @@ def _install(proposal, now: datetime) -> None:
 
 def _locked() -> None:
     """One signer at a time: versions must not be given twice. SQLite's transactions are one at a time anyway."""
-    list(Metadata.objects.select_for_update().filter(role="timestamp"))
+    # The roots are the rows that stay: a lock on one that the last signer has replaced would hold nobody back.
+    list(Metadata.objects.select_for_update().filter(role="root"))
 
 
 def _newest(role: str) -> Metadata:

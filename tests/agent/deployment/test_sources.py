@@ -11,6 +11,7 @@ from agent.deployment import sources
 from agent.deployment.sources import SourceError
 from agent.wire import manifest as wire
 from tests.agent.variants import Variant, golden, variant
+from tests.agent.waiting import wait_for
 
 RNG = random.Random(5)  # noqa: S311 -- bytes for tests
 
@@ -123,7 +124,7 @@ def test_a_device_without_the_base_takes_another_source(server, device):
     server.ended("p-2", "active")
 
     assert given[0][0].digest not in {digest for digest, _ in server.wanted}
-    assert not list((there.data / "parts").iterdir())
+    wait_for("the rest to be removed", lambda: not list((there.data / "parts").iterdir()))
 
 
 def test_a_source_that_makes_something_else_costs_a_detour_and_nothing_more(server, device):
