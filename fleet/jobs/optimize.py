@@ -44,14 +44,13 @@ def run(job: Job, heartbeat: "Heartbeat") -> dict:
 
 
 def _request(job: Job) -> "Request":
-    from fleet.optimizer.contract import BUDGETS, Constraints, Request
+    from fleet.optimizer.contract import BUDGETS, Request, constraints
     from fleet.optimizer.objective import Weights
     from fleet.optimizer.recipe import recipe_for
 
     version, params = job.version, job.params
     device_class = DeviceClass(job.device_class)
     given = {name: params[name] for name in ("compression", "bits", "pruning", "parts") if name in params}
-    loss = params.get("max_success_loss")
     return Request(
         source=str(store.path(version.digest)),
         format=version.format,
@@ -62,11 +61,9 @@ def _request(job: Job) -> "Request":
         evaluation=str(store.path(version.evaluation_digest)) if version.evaluation_digest else None,
         evaluator=EVALUATORS[version.evaluator] if version.evaluator else None,
         budget=BUDGETS[params.get("budget", "brief")],
-        constraints=Constraints(
-            max_loss_points=Constraints().max_loss_points if loss is None else loss,
-            max_latency_ms=params.get("max_latency_ms") or 0.0,
-            max_bytes=params.get("max_bytes") or 0,
-            max_memory_bytes=params.get("max_memory_bytes") or 0,
+        constraints=constraints(
+            max_loss_points=params.get("max_success_loss"),
+            **{name: params.get(name) for name in ("max_latency_ms", "max_bytes", "max_memory_bytes")},
         ),
         weights=Weights(**params["weights"]) if params.get("weights") else None,
     )

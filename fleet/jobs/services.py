@@ -13,13 +13,6 @@ from fleet.jobs import queue
 from fleet.jobs.models import Job
 
 GOALS = ("balanced", "realtime", "accuracy")
-#: What may be demanded of a variant beyond the class's own limits: its name, its unit, the least and the most.
-LIMITS = {
-    "max_success_loss": ("success loss limit", "points", 0, 100),
-    "max_latency_ms": ("latency limit", "ms", 0.001, 60_000),
-    "max_bytes": ("size limit", "bytes", 1, 2**40),
-    "max_memory_bytes": ("memory limit", "bytes", 1, 2**40),
-}
 
 
 def _dispatch(job: Job) -> None:
@@ -51,7 +44,7 @@ def start_optimization(
     weights: of the objective, by name (latency, size, shortage); those that are missing or None are 1, 1 and 10.
     parts: bits and pruning by the name of a part in the policy card.
     """
-    from fleet.optimizer.contract import BUDGETS
+    from fleet.optimizer.contract import BUDGETS, constraints
     from fleet.optimizer.errors import RecipeError
     from fleet.optimizer.objective import DEFAULT
     from fleet.optimizer.recipe import recipe_for
@@ -62,16 +55,6 @@ def start_optimization(
         raise Refused(f"The goal is one of {', '.join(GOALS)}, not {goal}.")
     if budget not in BUDGETS:
         raise Refused(f"The budget is one of {', '.join(BUDGETS)}, not {budget}.")
-    limits = {
-        "max_success_loss": max_success_loss,
-        "max_latency_ms": max_latency_ms,
-        "max_bytes": max_bytes,
-        "max_memory_bytes": max_memory_bytes,
-    }
-    for name, value in limits.items():
-        words, unit, least, most = LIMITS[name]
-        if value is not None and not least <= value <= most:
-            raise Refused(f"The {words} is {least:g} to {most:,} {unit}, not {value:g}.")
     weighed = {name: value for name, value in (weights or {}).items() if value is not None}
     if weighed:
         weighed = {**asdict(DEFAULT), **weighed}
@@ -84,16 +67,22 @@ def start_optimization(
         "pruning": pruning,
         "parts": {name: each for name, each in apart.items() if each} or None,
     }
+    limits = {"max_latency_ms": max_latency_ms, "max_bytes": max_bytes, "max_memory_bytes": max_memory_bytes}
     try:
+        constraints(max_loss_points=max_success_loss, **limits)
         recipe_for(DeviceClass(device_class), goal, **given, known=version.card.get("parts", {}))
     except RecipeError as problem:
-        raise Refused(f"{problem}.") from problem
+        raise Refused(f"{str(problem)[:1].upper()}{str(problem)[1:]}.") from problem
     words = device_class.replace("_", " ")
     if version.jobs.filter(kind="optimize", device_class=device_class, state__in=Job.OPEN).exists():
         raise Refused(f"{version} is already being optimized for {words}; wait for that job or cancel it.")
-    params = {"goal": goal, "budget": budget, **limits, "weights": weighed or None} | {
-        k: v for k, v in given.items() if v is not None
-    }
+    params = {
+        "goal": goal,
+        "budget": budget,
+        "max_success_loss": max_success_loss,
+        **limits,
+        "weights": weighed or None,
+    } | {k: v for k, v in given.items() if v is not None}
     job = Job.objects.create(
         kind="optimize", version=version, device_class=device_class, params=params, created_by=by, step="In the queue"
     )

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from agent.wire.hardware import DeviceClass
+from fleet.optimizer.errors import RecipeError
 from fleet.optimizer.intake import Format
 from fleet.optimizer.objective import Weights
 from fleet.optimizer.recipe import Recipe
@@ -54,6 +55,24 @@ class Constraints(msgspec.Struct, frozen=True, kw_only=True):
     min_cosine: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     max_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
     max_memory_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+#: What may be demanded of a variant beyond the class's own limits: in words, its unit, the least and the most.
+LIMITS = {
+    "max_loss_points": ("success loss limit", "points", 0, 100),
+    "max_latency_ms": ("latency limit", "ms", 0.001, 60_000),
+    "max_bytes": ("size limit", "bytes", 1, 2**40),
+    "max_memory_bytes": ("memory limit", "bytes", 1, 2**40),
+}
+
+
+def constraints(**given: float | None) -> Constraints:
+    """What was given, the class's own for what is None. Raises RecipeError with the limit that is out of range."""
+    for name, value in given.items():
+        words, unit, least, most = LIMITS[name]
+        if value is not None and not least <= value <= most:
+            raise RecipeError(f"the {words} is {least:g} to {most:,} {unit}, not {value:g}")
+    return msgspec.convert({name: value for name, value in given.items() if value is not None}, Constraints)
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

@@ -164,15 +164,33 @@ def _chosen(scores: NDArray[Any]) -> int:
 
 
 def rightness(outputs: Outputs, expected: Outputs) -> Bools | None:
-    """Whether each sample got its right class: bool [samples]; None when the right answers are of no class scores.
+    """Whether each sample got its right class: bool [samples]; None when the right answers are of no class.
 
-    A right answer is the class's number, or scores of which the largest is right.
+    A right answer is the class's number, or the shares of all classes (none below 0, together 1). Raises PassError for
+    a class that the model does not have.
     """
     name = next((n for n in expected[0] if n in outputs[0] and _scores(outputs[0][n])), None)
     if name is None:
         return None
-    labels = [int(each[name].item()) if each[name].size == 1 else _chosen(each[name]) for each in expected]
+    labels = [_label(each[name], outputs[0][name].size, name) for each in expected]
+    if None in labels:
+        return None
     return np.array([_chosen(each[name]) == label for each, label in zip(outputs, labels, strict=True)])
+
+
+def _label(answer: NDArray[Any], classes: int, name: str) -> int | None:
+    """The class that an answer means; None when its numbers are of something else."""
+    values = np.asarray(answer).ravel()
+    if not (np.issubdtype(values.dtype, np.number) or values.dtype == bool) or not np.isfinite(values).all():
+        raise PassError(f"the right answers for {name} hold {values.dtype} that is no number: give each class's number")
+    if values.size == 1 and float(values[0]).is_integer():
+        if not 0 <= values[0] < classes:
+            raise PassError(f"a right answer for {name} is class {int(values[0])}; the model has 0 to {classes - 1}")
+        return int(values[0])
+    if values.size != classes:
+        raise PassError(f"a right answer for {name} has {values.size} numbers; the model has {classes} classes")
+    shares = bool((values >= 0).all()) and abs(float(values.sum()) - 1) < 1e-3
+    return int(values.argmax()) if shares else None
 
 
 def smoothness(figures: Figures, outputs: Outputs, card: Card) -> None:

@@ -5,6 +5,7 @@ Imports torch: only ever imported inside a confined child.
 
 import copy
 import operator
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -50,7 +51,7 @@ class Program:
 
     module: fx.GraphModule
     inputs: tuple[InputSpec, ...]
-    outputs: int
+    outputs: tuple[str, ...]
     symbols: tuple[dict[int, str], ...]
 
     @property
@@ -97,7 +98,18 @@ def load(path: Path) -> Program:
     module = loaded.module(check_guards=False)
     if not isinstance(module, fx.GraphModule):
         raise IntakeError("the program has no graph")
-    return Program(module, tuple(specs), len(loaded.graph_signature.user_outputs), tuple(symbols))
+    return Program(module, tuple(specs), _outputs(loaded), tuple(symbols))
+
+
+def _outputs(loaded: torch.export.ExportedProgram) -> tuple[str, ...]:
+    """A program that gives a dict names its outputs; the others are output, output_1, …"""
+    given = loaded.call_spec.out_spec
+    count = len(loaded.graph_signature.user_outputs)
+    if given is not None and given.type is dict and given.num_leaves == len(given.context) == count:
+        names = tuple(map(str, given.context))
+        if len(set(names)) == count and all(re.fullmatch(r"[\w.:/-]{1,128}", name) for name in names):
+            return names
+    return ("output", *(f"output_{number}" for number in range(1, count)))
 
 
 def _plain(node: fx.Node) -> bool:

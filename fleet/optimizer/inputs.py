@@ -7,7 +7,7 @@ added. Arrays named `expected/<output>` are the right answers, and optional.
 
 import math
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,9 @@ def _npz_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _bound(arrays: int, size: int) -> None:
-    if not 1 <= arrays <= MAX_ARRAYS or size > MAX_BYTES:
+    if not arrays:
+        raise IntakeError("the evaluation set has no arrays: one for each of the model's inputs is needed")
+    if arrays > MAX_ARRAYS or size > MAX_BYTES:
         raise IntakeError(
             f"the evaluation set has {arrays} arrays and {size} bytes unpacked; "
             f"the limits are {MAX_ARRAYS} and {MAX_BYTES}"
@@ -117,7 +119,9 @@ def _header(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, ...]:
         shape, _, dtype = reader(stream)
         if dtype.hasobject:
             raise IntakeError(f"{member.filename[:80]} holds pickled objects, which are not accepted")
-        if not shape or math.prod(shape) * dtype.itemsize != member.file_size - stream.tell():
+        if not shape:
+            raise IntakeError(f"{member.filename[:80]} is a single number: samples lie on the first axis")
+        if math.prod(shape) * dtype.itemsize != member.file_size - stream.tell():
             raise IntakeError(f"{member.filename[:80]} claims the shape {shape} of {dtype}, which is not what it holds")
     return tuple(shape)
 
@@ -129,18 +133,20 @@ def read(path: Path, specs: Sequence[InputSpec]) -> Samples:
     arrays = _arrays(path, chosen)
     lacking = {spec.name for spec in specs} - set(arrays)
     if lacking:
-        raise IntakeError(
-            f"the evaluation set has {', '.join(sorted(arrays))}, the model also takes {', '.join(sorted(lacking))}"
-        )
+        raise IntakeError(f"the evaluation set has {_words(arrays)}, the model also takes {_words(lacking)}")
     unknown = {name for name in arrays if not name.startswith(EXPECTED)} - {spec.name for spec in specs}
     if unknown:
         raise IntakeError(
-            f"the model has no input {', '.join(sorted(unknown))}; it takes {', '.join(spec.name for spec in specs)}, "
+            f"the model has no input {_words(unknown)}; it takes {_words(spec.name for spec in specs)}, "
             f"and right answers are named {EXPECTED}<output>"
         )
     columns = {spec.name: _fitted(arrays[spec.name], spec) for spec in specs}
     answers = {name.removeprefix(EXPECTED): array for name, array in arrays.items() if name.startswith(EXPECTED)}
     return Samples(rows(columns, len(chosen)), rows(answers, len(chosen)) if answers else None)
+
+
+def _words(names: Iterable[str]) -> str:
+    return ", ".join(name[:80] for name in sorted(names))
 
 
 def _arrays(path: Path, chosen: NDArray[np.intp]) -> Feeds:
@@ -153,13 +159,26 @@ def _arrays(path: Path, chosen: NDArray[np.intp]) -> Feeds:
 
 
 def _fitted(array: NDArray[Any], spec: InputSpec) -> NDArray[Any]:
-    array = array.astype(spec.dtype, copy=False)
+    array = _as(array, spec)
     sample = array.shape[1:]
     if spec.takes(sample):
         return array
     if spec.takes((1, *sample)):
         return array[:, None]
     raise IntakeError(f"a sample of {spec.name} has the shape {list(sample)}, the model takes {spec.words}")
+
+
+def _as(array: NDArray[Any], spec: InputSpec) -> NDArray[Any]:
+    """The array in the input's own type, as long as that says the same."""
+    name, wanted = spec.name[:80], np.dtype(spec.dtype)
+    if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or np.iscomplexobj(array):
+        raise IntakeError(f"the evaluation set's {name} holds {array.dtype}, the model takes {spec.dtype}")
+    if np.issubdtype(array.dtype, np.floating) and np.isnan(array).any():
+        place = int(np.argwhere(np.isnan(array))[0][0])
+        raise IntakeError(f"the evaluation set's {name} holds NaN, first in sample {place}")
+    if np.issubdtype(wanted, np.integer) and not np.array_equal(array, np.trunc(array)):
+        raise IntakeError(f"the evaluation set's {name} holds fractions, the model takes {spec.dtype}")
+    return array.astype(wanted, copy=False)
 
 
 def rows(columns: Mapping[str, NDArray[Any]], count: int) -> list[Feeds]:

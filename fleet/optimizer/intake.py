@@ -46,6 +46,8 @@ def accept(path: Path, file_name: str) -> Accepted:
     """The format, size and SHA-256 of an uploaded file. Raises IntakeError when it cannot be a model."""
     if not _FILE_NAME.match(file_name) or len(file_name) > MAX_FILE_NAME or file_name in {".", ".."}:
         raise IntakeError(f"the file name {file_name[:80]!r} is not accepted: use a plain name without folders")
+    if not path.exists():
+        raise IntakeError(f"there is no file {file_name}")
     if path.is_symlink() or not path.is_file():
         raise IntakeError(f"{file_name} is no plain file")
     size = path.stat().st_size

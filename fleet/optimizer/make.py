@@ -10,7 +10,7 @@ import itertools
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,7 +101,7 @@ def _from_program(request: MakeRequest, clean: Path, card: Card | None) -> list[
     report.progress(0.05, "loading the program")
     teacher = graph.load(clean)
     graph.check_finite(teacher.module)
-    samples = _samples(request, teacher.inputs, card).feeds
+    samples = _samples(request, teacher.inputs, _outputs(teacher, card), card).feeds
     shared: dict[object, object] = {}
     made = []
     for number, variation in enumerate(request.variations):
@@ -131,6 +131,8 @@ def _vary(variation: Variation, bench: Workbench, sample: Feeds, card: Card | No
             bench.report = functools.partial(_within, whole, number / steps, (number + 1) / steps)
             TECHNIQUES[type(config)](config, bench)
         facts.parameters = bench.program.parameters
+        if variation.passes and facts.parameters == bench.teacher.parameters:
+            raise PassError("nothing could be cut: without any of it, the outputs change too much")
         whole(0.9 if variation.passes else 0.3, "exporting to ONNX")
         _write(export(bench.program, sample, _outputs(bench.program, card)), card, Path(variation.out))
     except (OptimizerError, ArithmeticError, RuntimeError, ValueError) as problem:
@@ -156,7 +158,7 @@ def _from_onnx(request: MakeRequest, clean: Path, card: Card | None) -> list[Mad
     model = onnx.load(clean)
     inputs = onnx_file.specs(model)
     onnx_file.tidy(model)
-    samples = _samples(request, inputs, card).feeds
+    samples = _samples(request, inputs, [each.name for each in model.graph.output], card).feeds
     report.progress(0.4, "simplifying")
     simple, notes = simplify(model, Path.cwd(), samples)
     onnx_file.tidy(simple)
@@ -175,7 +177,7 @@ def _write(model: "ModelProto", card: Card | None, folder: Path) -> None:
     (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _samples(request: MakeRequest, inputs: Sequence[InputSpec], card: Card | None) -> Samples:
+def _samples(request: MakeRequest, inputs: Sequence[InputSpec], outputs: Sequence[str], card: Card | None) -> Samples:
     """What all variants are compared on, also written to samples.npz."""
     make_batches = generator(request.evaluator)
     if request.evaluation:
@@ -188,12 +190,22 @@ def _samples(request: MakeRequest, inputs: Sequence[InputSpec], card: Card | Non
     if names != set(samples.feeds[0]):
         given = ", ".join(sorted(samples.feeds[0]))
         raise IntakeError(f"the model takes {', '.join(sorted(names))}; its card or evaluator gives {given}")
+    answered = set(samples.expected[0]) if samples.expected else set()
+    if not answered <= set(outputs):
+        raise IntakeError(
+            f"the evaluation set has right answers for {_words(answered - set(outputs))}; "
+            f"the model's outputs are {_words(outputs)}"
+        )
     arrays = {f"input/{name}": np.stack([each[name] for each in samples.feeds]) for name in sorted(names)}
     if samples.expected:
         first = samples.expected[0]
         arrays |= {f"{EXPECTED}{name}": np.stack([each[name] for each in samples.expected]) for name in first}
     np.savez(request.samples, allow_pickle=False, **arrays)
     return samples
+
+
+def _words(names: Iterable[str]) -> str:
+    return ", ".join(name[:80] for name in sorted(names))
 
 
 def _batches(request: MakeRequest, program: "Program", samples: list[Feeds], card: Card | None) -> Iterator[Feeds]:
@@ -207,8 +219,11 @@ def _batches(request: MakeRequest, program: "Program", samples: list[Feeds], car
 
 
 def _outputs(program: "Program", card: Card | None) -> list[str]:
-    names = [card.actions.output if card else "output"]
-    return names + [f"output_{number}" for number in range(1, program.outputs)]
+    """As the program names them; one that names none gives the card's first."""
+    names = list(program.outputs)
+    if card and card.actions.output not in names:
+        names[0] = card.actions.output
+    return names
 
 
 def _check_card(model: "ModelProto", card: Card | None) -> None:

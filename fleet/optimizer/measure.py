@@ -203,7 +203,13 @@ class _Measurement:
                 self._figures.jerk_ratio = self._figures.jerk / before
         right = evaluation.rightness(outputs, self._expected) if self._expected else None
         if right is None:
+            if self._expected:
+                self._result.notes.append(
+                    "the right answers are no classes: variants are compared with the original's outputs only"
+                )
             return
+        if self._before is None and not right.any():
+            raise PassError("the original gets none of the right answers right: they belong to another model")
         self._figures.right = float(right.mean())
         original = np.load(self._before / "right.npy", allow_pickle=False) if self._before else None
         np.save(self._out / "right.npy", right, allow_pickle=False)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
 
 _NAMELESS_ELEMENTS = 256
+#: The version of the format from which on a weight need not be an input of the graph.
+WEIGHTS_ALONE = 4
 
 
 def tidy(model: "ModelProto") -> None:
@@ -25,13 +27,15 @@ def tidy(model: "ModelProto") -> None:
         _lift_constants(each)
         _raw(each)
     graph = model.graph
+    # Before that, every weight had to be an input as well.
+    model.ir_version = max(model.ir_version, WEIGHTS_ALONE)
+    weights = {tensor.name for tensor in graph.initializer}
     needed = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
     needed |= _captured(graph)
     kept = [tensor for tensor in graph.initializer if tensor.name in needed]
     del graph.initializer[:]
     graph.initializer.extend(kept)
-    names = {tensor.name for tensor in kept}
-    inputs = [each for each in graph.input if each.name not in names]
+    inputs = [each for each in graph.input if each.name not in weights]
     del graph.input[:]
     graph.input.extend(inputs)
     model.ClearField("metadata_props")

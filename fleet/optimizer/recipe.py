@@ -119,12 +119,13 @@ def _parts(given: Mapping[str, Mapping[str, float | None]], known: Collection[st
 class Facts:
     """What the search knows before it begins.
 
-    informed: there are real inputs or episodes to measure with. parts: by the policy card's names, how the names of
-    the weights begin.
+    informed: there are real inputs or episodes to measure with. episodes: each trial costs some. parts: by the policy
+    card's names, how the names of the weights begin.
     """
 
     format: Format
     informed: bool
+    episodes: bool = False
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -148,7 +149,8 @@ def candidates(
     """What is tried, the original first, then from the gentlest change to the hardest; `thorough` tries more.
 
     Without real inputs only halved storage is tried: whatever changes more would be judged on noise, on which a
-    detector once scored 0.9999 and then lost every detection on a photo.
+    detector once scored 0.9999 and then lost every detection on a photo. Where every trial costs episodes, what seldom
+    wins on a policy is left to a thorough search.
     """
     shares, widths = _apart(recipe, facts)
     wide = tuple(each for each, bits in widths if bits != 8)
@@ -167,9 +169,9 @@ def candidates(
             Candidate("int8", file=(Quantize(apart=wide), half)),
             Candidate("int8 everywhere", file=(Quantize(keep_sensitive=False, apart=wide),)),
         ]
-        if thorough or facts.format == "onnx":
+        if thorough or not facts.episodes:
             found.append(Candidate("static int8", file=(StaticQuantize(apart=wide), quarter)))
-    if thorough or facts.format == "onnx":
+    if thorough or not facts.episodes:
         found.append(Candidate(f"low rank{suffix}", file=(Factor(), *narrow)))
     if thorough:
         zeros = Sparsify(share=recipe.pruning, apart=shares)

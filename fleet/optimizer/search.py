@@ -69,6 +69,7 @@ class _Search:
         self._facts = Facts(
             request.format,
             informed=bool(request.evaluation or (request.evaluator and card)),
+            episodes=bool(request.evaluator and card),
             parts=card.parts if card else {},
         )
         self._candidates = candidates(

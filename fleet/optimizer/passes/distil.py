@@ -172,7 +172,7 @@ def _learn_whole(config: Distil, bench: "Workbench", report: Callable[[float], N
 
 
 def _tensors(answer: Any) -> list["Tensor"]:
-    every = answer if isinstance(answer, tuple | list) else [answer]
+    every = answer.values() if isinstance(answer, dict) else answer if isinstance(answer, tuple | list) else [answer]
     return [each for each in every if each.is_floating_point()]
 
 

@@ -174,5 +174,7 @@ def _axis(node: "NodeProto", place: int) -> int | None:
         return 0 if any(each.name == "transB" and each.i for each in node.attribute) else 1
     if node.op_type == "Conv" and place == 1:
         return 0
+    if node.op_type in {"LSTM", "GRU", "RNN"} and place in {1, 2}:
+        return 1
     # An embedding: each row is a word of its own.
     return 0 if node.op_type == "Gather" and place == 0 else None

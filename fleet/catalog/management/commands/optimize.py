@@ -1,12 +1,14 @@
 """`manage.py optimize`: from a model file to the best variant for a device class, without a server or its database."""
 
+import contextlib
 import json
 import shutil
+import signal
 import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from django.core.management.base import BaseCommand, CommandError
@@ -20,9 +22,9 @@ from fleet.dashboard.pareto import Box, Point, box_of
 from fleet.dashboard.selectors.trials import ordered, shown_as
 from fleet.dashboard.selectors.versions import ClassWork, by_class
 from fleet.optimizer import intake, verdict
-from fleet.optimizer.contract import BUDGETS, Constraints, Outcome, Request
+from fleet.optimizer.contract import BUDGETS, Outcome, Request, constraints
 from fleet.optimizer.errors import OptimizerError, RecipeError
-from fleet.optimizer.recipe import recipe_for
+from fleet.optimizer.recipe import Goal, recipe_for
 from fleet.optimizer.search import optimize
 from fleet.settings import BASE_DIR
 
@@ -39,13 +41,13 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser):
         parser.add_argument("file", type=Path)
-        parser.add_argument("--class", dest="device_class", choices=list(DeviceClass), required=True)
+        parser.add_argument("--class", dest="device_class", choices=[str(each) for each in DeviceClass], required=True)
         parser.add_argument("--out", type=Path, required=True, help="folder for what is made")
         parser.add_argument("--card", type=Path, help="the policy card")
         parser.add_argument("--evaluation", type=Path, help=".npz or safetensors of real inputs")
         parser.add_argument("--evaluator", help=f"{', '.join(sorted(EVALUATORS))}, or an installed module:function")
         parser.add_argument("--budget", choices=sorted(BUDGETS), default="quick")
-        parser.add_argument("--goal", default="balanced", help="balanced, realtime or accuracy")
+        parser.add_argument("--goal", choices=get_args(Goal), default="balanced")
         parser.add_argument("--compression", type=float, help="0.1 to 0.9; the class's own when left out")
         parser.add_argument("--bits", type=int, help="8, 16 or 32")
         parser.add_argument("--pruning", type=float, help="0.1 to 0.5")
@@ -56,19 +58,28 @@ class Command(BaseCommand):
             metavar="NAME:bits=16,pruning=0.1",
             help="other bits or pruning for a part that the card names; may be repeated",
         )
-        parser.add_argument("--max-loss", type=float, default=Constraints().max_loss_points, help="points of success")
-        parser.add_argument("--max-latency", type=float, default=0.0, help="ms; the card's deadline when left out")
-        parser.add_argument("--max-bytes", type=int, default=0, help="of the file; no limit when left out")
-        parser.add_argument("--max-memory", type=int, default=0, help="bytes; half of what the class has when left out")
+        parser.add_argument("--max-loss", type=float, help="points of success; 2 when left out")
+        parser.add_argument("--max-latency", type=float, help="ms; the card's deadline when left out")
+        parser.add_argument("--max-bytes", type=int, help="of the file; no limit when left out")
+        parser.add_argument("--max-memory", type=int, help="bytes; half of what the class has when left out")
         parser.add_argument("--cache", type=Path, help="folder that searches share, for what was measured before")
 
     def handle(self, **given):
         try:
-            with tempfile.TemporaryDirectory(prefix="edgefleet-") as work:
-                outcome = optimize(_request(given, Path(work)), Path(work), self._show)
-                self._clear()
-                _keep(outcome, given)
-        except (OptimizerError, CardError, OSError, ValueError) as problem:
+            with _terminable():
+                _prepare(given["out"])
+                with tempfile.TemporaryDirectory(prefix="edgefleet-") as work:
+                    outcome = optimize(_request(given, Path(work)), Path(work), self._show)
+                    self._clear()
+                    _keep(outcome, given)
+        except KeyboardInterrupt:
+            self._clear()
+            hint = "" if given["cache"] else "; with --cache FOLDER what was measured would have been kept"
+            raise CommandError(f"stopped before it was done{hint}", returncode=130) from None
+        except OSError as problem:
+            self._clear()
+            raise CommandError(f"{problem.filename or ''}: {problem.strerror or problem}".lstrip(": ")) from problem
+        except (OptimizerError, CardError, ValueError) as problem:
             self._clear()
             raise CommandError(str(problem)) from problem
         self._print(outcome)
@@ -90,12 +101,15 @@ class Command(BaseCommand):
 
     def _print(self, outcome: Outcome) -> None:
         self.stdout.write(f"{'trial':36} {'verdict':8} {'KiB':>8} {'p50 ms':>7} {'x orig.':>7} {'success':>8}  reason")
+        base = outcome.trials[0].figures.get("p50_ms", 0)
         for trial in outcome.trials:
             figures = trial.figures
+            ratio = figures.get("ratio_p50", 0) if figures.get("p50_ms") else 0
             success = f"{100 * figures['success']:.1f} %" if "success" in figures else ""
             self.stdout.write(
                 f"{trial.name:36} {trial.verdict:8} {figures.get('bytes', 0) / 1024:8.0f} "
-                f"{figures.get('p50_ms', 0):7.2f} {figures.get('ratio_p50', 0):7.2f} {success:>8}  {trial.reason}"
+                # Timed in turn with the original: milliseconds of two trials are of two moments.
+                f"{base * ratio:7.2f} {ratio:7.2f} {success:>8}  {trial.reason}"
             )
         self.stdout.write(outcome.summary)
 
@@ -103,6 +117,8 @@ class Command(BaseCommand):
 def _request(given: dict[str, Any], work: Path) -> Request:
     source, device_class = given["file"].resolve(), DeviceClass(given["device_class"])
     evaluator = given["evaluator"]
+    if evaluator and not given["card"]:
+        raise RecipeError("an evaluator needs the policy card, which says what the model sees and does: add --card")
     card = given["card"].read_bytes() if given["card"] else None
     return Request(
         source=str(source),
@@ -122,7 +138,7 @@ def _request(given: dict[str, Any], work: Path) -> Request:
         evaluation=str(given["evaluation"].resolve(strict=True)) if given["evaluation"] else None,
         evaluator=EVALUATORS.get(evaluator, evaluator),
         budget=BUDGETS[given["budget"]],
-        constraints=Constraints(
+        constraints=constraints(
             max_loss_points=given["max_loss"],
             max_latency_ms=given["max_latency"],
             max_bytes=given["max_bytes"],
@@ -141,12 +157,28 @@ def _part(words: str) -> tuple[str, dict[str, float]]:
         raise RecipeError(f"--part takes NAME:bits=16,pruning=0.1, not {words!r}") from problem
 
 
-def _keep(outcome: Outcome, given: dict[str, Any]) -> None:
-    """variant.onnx with what a device needs beside it, the report, and the page; nothing else of an earlier run."""
-    out: Path = given["out"]
+@contextlib.contextmanager
+def _terminable():
+    """A search that is told to end cleans up as one that is interrupted."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _prepare(out: Path) -> None:
+    """The folder, with nothing of an earlier run; what cannot be written is found before the search."""
     out.mkdir(parents=True, exist_ok=True)
-    for name in ("variant.onnx", "card.json", "golden.npz"):
+    for name in ("variant.onnx", "card.json", "golden.npz", "report.json", "report.html"):
         (out / name).unlink(missing_ok=True)
+    with tempfile.TemporaryFile(dir=out):
+        pass
+
+
+def _keep(outcome: Outcome, given: dict[str, Any]) -> None:
+    """variant.onnx with what a device needs beside it, the report, and the page."""
+    out: Path = given["out"]
     won = next((trial for trial in outcome.trials if trial.verdict == "won"), None)
     if won is not None and won.artifact is not None:
         shutil.copyfile(Path(won.artifact) / "model.onnx", out / "variant.onnx")
