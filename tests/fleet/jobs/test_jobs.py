@@ -45,9 +45,9 @@ def test_the_same_class_is_not_optimized_twice_at_once(job, operator):
     [
         ({"device_class": "mainframe"}, "no device class mainframe"),
         ({"goal": "world peace"}, "balanced, realtime, accuracy"),
-        ({"compression": 0.95}, "compression"),
-        ({"bits": 7}, "bits"),
-        ({"pruning": 0.9}, "pruning"),
+        ({"compression": 0.95}, "Compression is 0.95; it must lie"),
+        ({"bits": 7}, "Bits is 7; it must be"),
+        ({"pruning": 0.9}, "Pruning is 0.9; it must lie"),
         ({"max_success_loss": -1}, "0 to 100 points"),
     ],
 )

@@ -12,7 +12,7 @@ from fleet.optimizer.passes.static import StaticQuantize
 from fleet.optimizer.passes.store import Store
 from fleet.optimizer.recipe import Facts, candidates, recipe_for, why_not
 
-PROGRAM = Facts("pt2", informed=True)
+PROGRAM = Facts("pt2", informed=True, episodes=True)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,14 @@ def test_a_part_with_settings_of_its_own_has_them_in_everything_that_is_tried():
     quantized = [step for step in steps if isinstance(step, Quantize | StaticQuantize)]
     assert quantized
     assert all(step.apart == ("grounding.", "action.") for step in quantized)
+
+
+def test_what_seldom_wins_on_a_policy_is_tried_where_no_trial_costs_episodes():
+    def tried(*, episodes: bool) -> set[str]:
+        found = candidates(recipe_for(DeviceClass.MOBILE), Facts("pt2", informed=True, episodes=episodes))
+        return {type(step).__name__ for each in found for step in each.file}
+
+    assert tried(episodes=False) - tried(episodes=True) == {"StaticQuantize", "Factor"}
 
 
 def test_zeros_are_offered_by_a_thorough_search_only():
