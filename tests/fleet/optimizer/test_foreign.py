@@ -8,8 +8,8 @@ import onnx
 import pytest
 from django.core.management import CommandError, call_command
 
-from tests import foreign
 from fleet.demo.policy import ASSETS
+from tests import foreign
 from tests.foreign import answers
 
 
