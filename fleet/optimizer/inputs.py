@@ -133,11 +133,11 @@ def read(path: Path, specs: Sequence[InputSpec]) -> Samples:
     arrays = _arrays(path, chosen)
     lacking = {spec.name for spec in specs} - set(arrays)
     if lacking:
-        raise IntakeError(f"the evaluation set has {_words(arrays)}, the model also takes {_words(lacking)}")
+        raise IntakeError(f"the evaluation set has {named(arrays)}, the model also takes {named(lacking)}")
     unknown = {name for name in arrays if not name.startswith(EXPECTED)} - {spec.name for spec in specs}
     if unknown:
         raise IntakeError(
-            f"the model has no input {_words(unknown)}; it takes {_words(spec.name for spec in specs)}, "
+            f"the model has no input {named(unknown)}; it takes {named(spec.name for spec in specs)}, "
             f"and right answers are named {EXPECTED}<output>"
         )
     columns = {spec.name: _fitted(arrays[spec.name], spec) for spec in specs}
@@ -145,7 +145,8 @@ def read(path: Path, specs: Sequence[InputSpec]) -> Samples:
     return Samples(rows(columns, len(chosen)), rows(answers, len(chosen)) if answers else None)
 
 
-def _words(names: Iterable[str]) -> str:
+def named(names: Iterable[str]) -> str:
+    """Names for a sentence, whatever their length."""
     return ", ".join(name[:80] for name in sorted(names))
 
 

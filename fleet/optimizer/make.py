@@ -10,7 +10,7 @@ import itertools
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from agent.inference.policy_card import Card
 from fleet.optimizer import intake, onnx_file, report
 from fleet.optimizer.errors import IntakeError, OptimizerError, PassError
 from fleet.optimizer.evaluation import generator
-from fleet.optimizer.inputs import EXPECTED, Feeds, InputSpec, Samples, endless, join, read, split, synthetic
+from fleet.optimizer.inputs import EXPECTED, Feeds, InputSpec, Samples, endless, join, named, read, split, synthetic
 from fleet.optimizer.intake import Format
 from fleet.optimizer.passes.distil import Distil, distil
 from fleet.optimizer.passes.heads import PruneHeads, prune_heads
@@ -193,8 +193,8 @@ def _samples(request: MakeRequest, inputs: Sequence[InputSpec], outputs: Sequenc
     answered = set(samples.expected[0]) if samples.expected else set()
     if not answered <= set(outputs):
         raise IntakeError(
-            f"the evaluation set has right answers for {_words(answered - set(outputs))}; "
-            f"the model's outputs are {_words(outputs)}"
+            f"the evaluation set has right answers for {named(answered - set(outputs))}; "
+            f"the model's outputs are {named(outputs)}"
         )
     arrays = {f"input/{name}": np.stack([each[name] for each in samples.feeds]) for name in sorted(names)}
     if samples.expected:
@@ -202,10 +202,6 @@ def _samples(request: MakeRequest, inputs: Sequence[InputSpec], outputs: Sequenc
         arrays |= {f"{EXPECTED}{name}": np.stack([each[name] for each in samples.expected]) for name in first}
     np.savez(request.samples, allow_pickle=False, **arrays)
     return samples
-
-
-def _words(names: Iterable[str]) -> str:
-    return ", ".join(name[:80] for name in sorted(names))
 
 
 def _batches(request: MakeRequest, program: "Program", samples: list[Feeds], card: Card | None) -> Iterator[Feeds]:
