@@ -9,7 +9,7 @@ STEPS ?= 9000
 export PROFILE
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo demo-reset demo-train test soak bench lint format clean
+.PHONY: help install install-dev demo demo-reset demo-train test soak bench lint format words clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,12 +42,15 @@ demo-train: $(VENV)/.installed ## Train the demo's policy from nothing into var/
 	@$(BIN)/python -m fleet.demo.train --steps $(STEPS)
 
 test: $(VENV)/.installed-dev ## Every test; the browser journeys where Chromium is present
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-soak: $(VENV)/.installed-dev ## The counted tests, in full: kill -9 of the agent a hundred times
+soak: $(VENV)/.installed-dev ## The counted tests, in full: 300 power cuts, a day without a broker, a week, a thousand devices
 	@SOAK_KILLS=100 $(BIN)/python -m pytest tests/agent/deployment/test_power_cuts.py -k killed_agent
+	@SOAK_KILLS=200 SOAK_AWAY_HOURS=35 SOAK_HOURS=168 $(BIN)/python -m pytest -s tests/agent/test_soak.py
+	@SOAK_PRIVACY_SECONDS=60 $(BIN)/python -m pytest tests/agent/test_privacy.py
+	@LIGHT_DEVICES=1000 $(BIN)/python -m pytest -s tests/faults
 
-bench: $(VENV)/.installed ## Measure what is claimed beside a baseline: NAME=agent, delivery, optimizer or peers
+bench: $(VENV)/.installed ## Measure what is claimed beside a baseline: NAME=agent, or without a name what there is
 	@$(BIN)/python -m bench $(NAME)
 
 lint: $(VENV)/.installed-dev ## ruff, mypy, import-linter, djlint, and that no migration is missing
@@ -62,6 +65,9 @@ format: $(VENV)/.installed-dev ## Let ruff and djlint put the code in order
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 	$(BIN)/djlint --reformat --quiet templates
+
+words: $(VENV)/.installed-dev ## Bring the translations' catalogues up to date with the source (wants GNU gettext)
+	@$(BIN)/python manage.py words
 
 clean: ## Remove the environment, the caches and the demo's data
 	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

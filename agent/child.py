@@ -1,8 +1,10 @@
 """Runs a module of the agent in a child process, so that a model which crashes or swallows memory takes nothing along.
 
-The child prints one JSON line. It reads its standard input and leaves when that ends: a killed agent leaves no child.
+The child's last line is JSON; a library may print others before it. It reads its standard input and leaves when that
+ends: a killed agent leaves no child.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -38,7 +40,7 @@ def run(
     interrupted: Callable[[], bool] = lambda: False,
     subject: str = "The model",
 ) -> Any:
-    """The decoded JSON line of `python -m module arguments`. subject is what messages call the child's work.
+    """The decoded last line of `python -m module arguments`. subject is what messages call the child's work.
 
     The child is killed after `seconds`, beyond `memory` bytes of resident memory, or once `interrupted()` is true.
     Raises ChildError or ChildStoppedError.
@@ -65,7 +67,7 @@ def run(
     if process.returncode != 0:
         raise ChildError(_crash(process.returncode, complained.text(), subject))
     try:
-        return json.loads(said.text())
+        return json.loads(said.text().strip().rpartition("\n")[2])
     except ValueError as problem:
         raise ChildError(f"{module} gave no result: {said.text()[-200:]!r}") from problem
 
@@ -135,7 +137,12 @@ class _Tail(threading.Thread):
 
 
 def leave_with_parent() -> None:
-    """Call first in a child: ends the process as soon as the parent is gone."""
+    """Call first in a child: ends the process as soon as the parent is gone.
+
+    When memory runs out, the kernel ends this process before any other.
+    """
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
     threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 
@@ -148,6 +155,11 @@ def _wait_for_parent() -> None:
 def answer(result: object) -> None:
     """Print the child's one line."""
     print(json.dumps(result), flush=True)
+
+
+def resident_memory() -> int:
+    """The resident memory of this process now, in bytes."""
+    return _resident(os.getpid())
 
 
 def peak_memory() -> int:

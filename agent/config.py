@@ -1,45 +1,27 @@
 """The agent's settings: a TOML file, environment variables (EDGE_AGENT_*) and flags; the later of these wins."""
 
-import ipaddress
 import os
 import re
 import socket
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from agent.addresses import Listen, Server, Web, listen, web
+from agent.wire import tags
+
 ENVIRONMENT = "EDGE_AGENT_"
+RUNTIMES = ("onnxruntime", "openvino")
+#: Names the settings file, as --config does. Without either, the service's file is taken where there is one.
+FILE_VARIABLE = ENVIRONMENT + "CONFIG"
+SERVICE_FILE = Path("/etc/edge-agent/agent.toml")
 
 
 class ConfigError(ValueError):
     """A setting that is missing or wrong; the message names the setting, where it came from and its value."""
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """Where the MQTT broker is. `ca` is a PEM file with the authorities to trust; without it, the system's."""
-
-    host: str
-    port: int
-    tls: bool = False
-    ca: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """Where the local API is: a loopback address with its port, or the path of a unix socket."""
-
-    host: str = ""
-    port: int = 0
-    path: Path | None = None
-
-    def __str__(self) -> str:
-        if self.path is not None:
-            return f"unix:{self.path}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +38,31 @@ class Declared:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything the agent is told. threads 0 means as many as the device has cores; api None: there is none."""
+    """Everything the agent is told. threads 0 means as many as the device has cores; api None: there is none.
+
+    inference None: whatever mode is asked for, nothing that the device sees goes to a server.
+    """
 
     data: Path
     server: Server
     token: str = field(default="", repr=False)
     name: str = ""
+    tags: tuple[str, ...] = ()
     source: str = ""
+    instruction: str = ""
     seed: int = 0
     nice: int = 0
     threads: int = 0
+    runtime: str = ""
+    ahead: bool = False
+    cache_mib: float = 8
+    cache_seconds: float = 60
     http: bool = False
     log_level: str = "INFO"
+    log_format: str = ""
     api: Listen | None = None
     api_token: str = field(default="", repr=False)
+    inference: Web | None = None
     declared: Declared | None = None
 
 
@@ -102,6 +95,10 @@ def _positive(value: object) -> float:
     return number
 
 
+def _not_negative(value: object) -> float:
+    return 0.0 if value in (0, "0") else _positive(value)
+
+
 def _names(value: object) -> tuple[str, ...]:
     words = value.split(",") if isinstance(value, str) else value
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
@@ -109,35 +106,19 @@ def _names(value: object) -> tuple[str, ...]:
     return tuple(word.strip() for word in words if word.strip())
 
 
+def _tags(value: object) -> tuple[str, ...]:
+    try:
+        found = tags.collect(_names(value))
+    except ValueError as problem:
+        raise ValueError(f"is no list of tags: {problem}") from None
+    return tuple(tags.written(*each) for each in found.items())
+
+
 def _token(value: object) -> str:
     text = _text(value)
     if text and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}\.[A-Za-z0-9_-]{1,180}", text):
         raise ValueError("is no enrollment token (it looks like id.secret; copy it from the server once more)")
     return text
-
-
-def _listen(value: object) -> Listen:
-    text = _text(value)
-    if text.startswith("unix:"):
-        path = Path(text.removeprefix("unix:")).expanduser()
-        if not path.is_absolute() or len(os.fsencode(path)) > 100:
-            raise ValueError("is no absolute path of at most 100 bytes (unix:/run/edge-agent/api.sock)")
-        return Listen(path=path)
-    try:
-        parts = urlsplit(f"//{text}")
-        host, port = parts.hostname or "", parts.port or 0
-    except ValueError:
-        host, port = "", 0
-    if not host or not port or parts.netloc != text or parts.username is not None:
-        raise ValueError("is neither host:port nor unix:/path")
-    address = "127.0.0.1" if host == "localhost" else host
-    try:
-        loopback = ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise ValueError("is not on loopback: the local API is for this device's own programs (127.0.0.1:port)")
-    return Listen(address, port)
 
 
 def _api_token(value: object) -> str:
@@ -153,6 +134,13 @@ def _flag(value: object) -> bool:
     return value in (True, "1")
 
 
+def _runtime(value: object) -> str:
+    name = _text(value)
+    if name not in RUNTIMES:
+        raise ValueError(f"is no runtime ({' or '.join(RUNTIMES)})")
+    return name
+
+
 def _level(value: object) -> str:
     level = _text(value).upper()
     if level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
@@ -160,10 +148,17 @@ def _level(value: object) -> str:
     return level
 
 
+def _format(value: object) -> str:
+    form = _text(value).lower()
+    if form not in {"human", "json"}:
+        raise ValueError("is no log format (human or json)")
+    return form
+
+
 def _source(value: object) -> str:
     text = _text(value)
-    if text and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", text):
-        raise ValueError("does not look like module:factory")
+    if text and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*|(camera|folder):/.+", text):
+        raise ValueError("does not look like module:factory, camera:/dev/video0 or folder:/path")
     return text
 
 
@@ -191,14 +186,33 @@ OPTIONS = (
     Option("ca", _text, "PEM file with the authorities that mqtts:// trusts (default: the system's)"),
     Option("token", _token, "enrollment token, id.secret; needed until the device is enrolled", secret=True),
     Option("name", _text, "the device's name (default: the host's)"),
-    Option("source", _source, "where observations come from, module:factory; without one the agent does not act"),
+    Option("tags", _tags, "tags that the device enrolls with, site=berlin,floor=2 (default: none)"),
+    Option(
+        "source",
+        _source,
+        "where observations come from: module:factory, camera:/dev/video0 or folder:/path; without one the agent does "
+        "not act",
+    ),
+    Option("instruction", _text, "what the device is to do, for a camera or a folder (default: no words)"),
     Option("seed", _whole(0, 2**31 - 1), "number handed to the source (default 0)"),
     Option("nice", _whole(0, 19), "how far the agent steps back for other processes, 0 to 19 (default 0)"),
     Option("threads", _whole(0, 1024), "threads of a decision (default 0: as many as the device has cores)"),
-    Option("api", _listen, "the local API: host:port on loopback, or unix:/path (default: none)"),
+    Option("runtime", _runtime, "onnxruntime or openvino (default: whichever is measured to be faster here)"),
+    Option("ahead", _flag, "1: decide on the next actions while the present ones are carried out (default 0)"),
+    Option("cache_mib", _not_negative, "memory for decisions that were made before, MiB (default 8; 0: none)"),
+    Option("cache_seconds", _positive, "for how long such a decision counts (default 60)"),
+    Option(
+        "api", lambda value: listen(_text(value)), "local API: host:port on loopback, or unix:/path (default: none)"
+    ),
     Option("api_token", _api_token, "token that the local API wants of every program (default: none)", secret=True),
+    Option(
+        "inference",
+        lambda value: web(_text(value)),
+        "the server's web address for hybrid mode, https://host (default: none, so no hybrid mode)",
+    ),
     Option("http", _flag, "1: fetch models from the server's web address where it offers that (default 0)"),
     Option("log_level", _level, "DEBUG, INFO, WARNING or ERROR (default INFO)"),
+    Option("log_format", _format, "human or json (default: human on a terminal, else json)"),
     Option("declared.cores", _positive, "cores of a simulated device"),
     Option("declared.memory_gib", _positive, "memory of a simulated device, GiB"),
     Option("declared.storage_gib", _positive, "storage of a simulated device, GiB"),
@@ -207,6 +221,20 @@ OPTIONS = (
     Option("declared.accelerators", _names, "accelerators of a simulated device, separated by commas"),
 )
 _DECLARED = ("cores", "memory_gib", "storage_gib")
+
+
+def file_of(given: str | None, environment: Mapping[str, str]) -> Path | None:
+    """The settings file: the one that was given, else the variable's, else the service's if it is there."""
+    name = given or environment.get(FILE_VARIABLE)
+    if name:
+        return Path(name).expanduser()
+    return SERVICE_FILE if SERVICE_FILE.exists() else None
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings and are none: a slip of the pen, or another version's."""
+    known = {option.variable for option in OPTIONS} | {FILE_VARIABLE}
+    return sorted(name for name in environment if name.startswith(ENVIRONMENT) and name not in known)
 
 
 def load(
@@ -268,15 +296,29 @@ def build(found: Mapping[str, Any]) -> Settings:
         raise ConfigError(f"A simulated device declares {', '.join(_DECLARED)}; missing: {', '.join(missing)}.")
     if "api_token" in found and "api" not in found:
         raise ConfigError("A token for the local API is set, but no API. Set api as well, or leave the token out.")
-    keys = ("token", "source", "seed", "nice", "threads", "http", "log_level", "api", "api_token")
+    keys = (
+        *("token", "tags", "source", "instruction", "seed", "nice", "threads", "runtime", "ahead", "cache_mib"),
+        *("cache_seconds", "http", "log_level", "log_format", "api", "api_token"),
+    )
     plain = {key: found[key] for key in keys if key in found}
+    server = _server(found["server"], found.get("ca", ""))
     return Settings(
         data=data_folder(found),
-        server=_server(found["server"], found.get("ca", "")),
+        server=server,
+        inference=_inference(found.get("inference"), server),
         name=str(found.get("name") or socket.gethostname() or "device")[:128],
         declared=Declared(**declared) if declared else None,
         **plain,
     )
+
+
+def _inference(web: Web | None, server: Server) -> Web | None:
+    if web and server.tls and not web.tls:
+        raise ConfigError(
+            "inference is an http:// address, and the broker's is mqtts://. Give the https:// address: what the device "
+            "sees, and its secret, must not go in the clear."
+        )
+    return replace(web, ca=server.ca) if web else None
 
 
 def data_folder(found: Mapping[str, Any]) -> Path:

@@ -27,6 +27,8 @@ class DataFolderLock:
                     f"Another agent is running with the data folder {data}. Stop it, or give this one its own folder."
                 )
             time.sleep(0.05)
+        os.ftruncate(self._file, 0)
+        os.write(self._file, str(os.getpid()).encode())
 
     def release(self) -> None:
         os.close(self._file)
@@ -42,6 +44,14 @@ def held(data: Path) -> bool:
         return not _try_lock(file)
     finally:
         os.close(file)
+
+
+def holder(data: Path) -> int | None:
+    """The process that runs with this data folder, by its own word; None when none does."""
+    try:
+        return int((data / FILE).read_text()) if held(data) else None
+    except (OSError, ValueError):
+        return None
 
 
 def _try_lock(file: int) -> bool:

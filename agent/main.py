@@ -1,47 +1,59 @@
-"""The command line, and the wiring of the agent's parts."""
+"""The wiring of the agent's parts."""
 
-import argparse
-import json
 import logging
 import os
 import secrets
-import signal
-import sys
 import threading
-import time
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent import __version__, config, status
+from agent import __version__, footprint, logs
+from agent.clock import SYSTEM, Clock
 from agent.config import ConfigError, Settings
 from agent.deployment.benchmarks import BenchmarkCommand
+from agent.deployment.choices import Choices
 from agent.deployment.delivery import Delivery
 from agent.deployment.download import Downloader
 from agent.deployment.machine import UpdateMachine
 from agent.deployment.provenance import Provenance
+from agent.deployment.proving import Proving
 from agent.deployment.records import Saved
 from agent.deployment.report import Reporter
+from agent.deployment.running import Running
 from agent.deployment.store import Store
 from agent.device import device_adapter, resource_manager
+from agent.device.governor import Governor, Hands, Mode
 from agent.files import private_folder
 from agent.inference.control_loop import ControlLoop
 from agent.inference.data_cache import DataCache
+from agent.inference.gate import Gate
+from agent.inference.hybrid import Hybrid, server
 from agent.inference.inference_engine import InferenceEngine
 from agent.inference.meter import Meter
 from agent.link.commands import CommandDesk, Kind, Nothing, Progress
 from agent.link.connection import Connection, Credentials
 from agent.link.enrollment import Enrollment, Identity, read_or_make
+from agent.link.history import History
 from agent.link.journal import Journal
 from agent.link.offline_queue import OfflineQueue
+from agent.link.post import Post
 from agent.link.presence import Facts, Presence
-from agent.link.telemetry import TelemetryThread
-from agent.lock import DataFolderInUseError, DataFolderLock
+from agent.link.telemetry import Telemetry, TelemetryThread
+from agent.lock import DataFolderLock
 from agent.monitor import Monitor
-from agent.wire import codec, topics
-from agent.wire.hardware import DeviceClass, classify
-from agent.wire.messages import Active, BenchmarkArgs, Desired, Links
+from agent.stopping import told_to_stop
+from agent.systemd import Notifier, Watchdog
+from agent.wire import topics
+from agent.wire.hardware import DeviceClass, Hardware, classify
+from agent.wire.messages import (
+    Active,
+    BenchmarkArgs,
+    Budgets,
+    Config,
+    Restraint,
+    Runtime,
+)
 
 if TYPE_CHECKING:
     from agent.inference.local_api import LocalApi
@@ -50,22 +62,36 @@ log = logging.getLogger(__name__)
 
 
 class Agent:
-    """The parts of one enrolled device, put together."""
+    """The parts of one enrolled device, put together.
 
-    def __init__(self, settings: Settings, device: device_adapter.DeviceAdapter, identity: Identity) -> None:
+    clock is what it goes by: intervals, rates, deadlines of orders, and the times that it reports. The link and the
+    steps of an update go by the machine's.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        device: device_adapter.DeviceAdapter,
+        identity: Identity,
+        notifier: Notifier | None = None,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self._clock = clock
+        self._notifier = notifier or Notifier({})
         self._device_id = identity.device_id
-        self._hardware = device.hardware()
-        self._detected = classify(self._hardware)
-        self._started = time.monotonic()
+        self._device = device
+        self._config = Config()
+        self._detected = classify(device.hardware())
+        self._started = clock.monotonic()
         self._stopping = threading.Event()
         boot_id = "b-" + secrets.token_hex(8)
         store = Store(settings.data)
-        self._presence = Presence(identity.device_id, boot_id, Facts(self._detected, self._hardware))
+        self._presence = Presence(identity.device_id, boot_id, Facts(self._detected, device.hardware()), clock.time)
         self._connection = Connection(
             settings.server,
             Credentials(identity.device_id, identity.device_id, identity.secret),
-            on_message=self._route,
-            on_connected=self._connected,
+            on_message=lambda topic, body: self._post.take(topic, body),
+            on_connected=lambda: self._post.connected(),
             will=self._presence.will,
             subscriptions=(topics.device_filter(identity.device_id),),
         )
@@ -75,9 +101,15 @@ class Agent:
         provenance = Provenance(settings.data, self._delivery)
 
         def budget() -> resource_manager.Budget:
-            return resource_manager.budget(self._hardware, device.free_storage(), settings.threads)
+            threads = 1 if self._config.mode == "slim" else settings.threads
+            return resource_manager.budget(
+                device.hardware(), device.free_storage(), threads, self._config.memory_budget
+            )
 
-        engine = InferenceEngine(DataCache())
+        most = budget().threads
+        self._choices = Choices(settings.data / "runtimes.json", device.hardware(), most, settings.runtime)
+        self._cache = int(settings.cache_mib * 2**20), settings.cache_seconds
+        self._engine = engine = InferenceEngine()
         meter = Meter()
         engine.attach(meter)
         self._machine = UpdateMachine(
@@ -85,22 +117,37 @@ class Agent:
             delivery=self._delivery,
             downloader=downloader,
             provenance=provenance,
-            engine=engine,
-            reporter=Reporter(identity.device_id, boot_id, self._connection),
+            running=Running(store, engine, most, self._choices),
+            proving=Proving(store, self._choices, budget),
+            reporter=Reporter(identity.device_id, boot_id, self._connection, clock.time),
             budget=budget,
-            device_class=self._detected,
+            device_class=lambda: self._detected,
             on_change=self._changed,
+            on_swap=self._swapped,
+            clock=clock.time,
         )
         saved = self._machine.saved
-        monitor = Monitor(device=device, meter=meter, connection=self._connection, manifest=self._manifest)
-        self._telemetry = TelemetryThread(
+        self._history = History(OfflineQueue(settings.data / "telemetry.db"))
+        monitor = Monitor(
+            device=device,
+            meter=meter,
+            connection=self._connection,
+            manifest=self._manifest,
+            kind=lambda: self._presence.facts.device_class,
+            config=lambda: self._config,
+            clock=clock.time,
+            steady_clock=clock.monotonic,
+        )
+        self._telemetry = Telemetry(
             device_id=identity.device_id,
             boot_id=boot_id,
             sampler=monitor,
-            queue=OfflineQueue(settings.data / "telemetry.db"),
+            queue=self._history,
             connection=self._connection,
             interval=saved.config.telemetry_interval,
+            clock=clock.monotonic,
         )
+        self._telemetry_thread = TelemetryThread(self._telemetry, clock.wait)
         benchmarks = BenchmarkCommand(
             store=store,
             delivery=self._delivery,
@@ -114,87 +161,165 @@ class Agent:
             journal=Journal(settings.data / "commands.db"),
             connection=self._connection,
             kinds={"benchmark": Kind(BenchmarkArgs, benchmarks.run), "ping": Kind(Nothing, self._ping, quick=True)},
+            clock=clock.time,
         )
+        self._post = Post(self._presence, self._delivery, self._machine, self._commands, self._telemetry)
+        self._hybrid = Hybrid(engine)
+        self._server = server(settings.inference, identity.device_id, identity.secret, engine)
         self._busy: set[str] = set()
         self._busy_lock = threading.Lock()
         self._loop: ControlLoop | None = None
         if settings.source:
             acting = partial(self._idle, "control loop")
-            self._loop = ControlLoop(engine, settings.source, settings.seed, meter, acting)
+            self._loop = ControlLoop(
+                self._hybrid,
+                settings.source,
+                settings.seed,
+                meter,
+                acting,
+                clock=clock.monotonic,
+                wait=clock.wait,
+                instruction=settings.instruction,
+                ahead=settings.ahead,
+            )
+        self._gate = Gate()
         self._api: LocalApi | None = None
         if settings.api:
             from agent.inference import local_api  # a device without it does not pay for it
 
-            self._api = local_api.LocalApi(engine, settings.api, settings.api_token, partial(self._idle, "local API"))
+            idle = partial(self._idle, "local API")
+            self._api = local_api.LocalApi(
+                engine,
+                settings.api,
+                settings.api_token,
+                idle,
+                hybrid=self._hybrid,
+                gate=self._gate,
+                restraints=lambda: self._presence.facts.restraints,
+            )
+        self._governor = Governor(
+            device=device.twin(),
+            hands=Hands(
+                cache=self._use_cache,
+                history=self._history.use,
+                threads=self._machine.use_threads,
+                pace=lambda share: self._loop.set_pace(share) if self._loop else None,
+                answered=self._gate.set,
+                can=self._can,
+                again=self._machine.memory_of_active,
+            ),
+            threads=lambda: budget().threads,
+            on_change=self._restrained,
+            on_hardware=self._hardware_changed,
+            clock=clock.time,
+        )
+        pulses = [self._machine.pulse, self._telemetry_thread.pulse, self._connection.pulse, self._commands.pulse]
+        pulses += [self._governor.pulse, *([self._loop.pulse] if self._loop else [])]
+        self._watchdog = Watchdog(self._notifier, pulses, self._status)
         self._changed(saved)
+        self._governor.settle()
 
     def run(self, stop: threading.Event) -> None:
         """Work until told to stop."""
         log.info("device %s (%s) starts, agent %s", self._device_id, self._presence.facts.device_class, __version__)
         self._machine.start()
         self._commands.start()
-        self._telemetry.start()
+        self._telemetry_thread.start()
         if self._loop:
             self._loop.start()
         if self._api:
             self._api.start()
+        self._governor.start()
         self._connection.start()
+        self._watchdog.start()
+        self._notifier.tell("READY=1", f"STATUS={self._status()}")
         stop.wait()
         self._stop()
 
     def _stop(self) -> None:
         """Within three seconds, whatever is under way."""
+        self._notifier.tell("STOPPING=1")
+        self._watchdog.stop()
         self._stopping.set()
+        self._governor.stop(seconds=0.3)
         if self._loop:
             self._loop.stop(seconds=0.6)
         if self._api:
             self._api.stop(seconds=0.3)
+        self._hybrid.use(None)
         self._machine.stop(seconds=0.6)
         self._connection.stop(self._presence.farewell(), seconds=0.6)
         self._commands.stop(seconds=0.3)
-        self._telemetry.stop(seconds=0.6)
+        self._telemetry_thread.stop(seconds=0.6)
         log.info("stopped")
-
-    # --- What the link brings ---
-
-    def _connected(self) -> None:
-        self._presence.announce()
-        self._delivery.connected()
-        self._machine.reconnected()
-        self._commands.resend()
-
-    def _route(self, text: str, body: bytes) -> None:
-        try:
-            topic = topics.parse(text)
-            match topic.direction, topic.kind:
-                case "down", "desired":
-                    if body:  # empty: the server has cleared the retained message
-                        self._machine.offer(codec.decode(body, Desired))
-                case "down", "command":
-                    self._commands.receive(topic.key, body)
-                case "down", "links":
-                    self._delivery.links(codec.decode(body, Links))
-                case "down" | "cast", "block":
-                    self._delivery.block(topic.key, topic.number or 0, body, cast=topic.direction == "cast")
-                case "cast", "manifest" | "tuf":
-                    self._delivery.retained(text, body)
-        except (topics.TopicError, codec.WireError) as problem:
-            log.warning("a message on %s was not taken: %s", text[:200], problem)
 
     # --- What changes on the device ---
 
     def _changed(self, saved: Saved) -> None:
+        self._config = saved.config
         active = saved.active
         told = (
             Active(manifest=active.manifest, deployment_id=active.deployment_id, since=active.since) if active else None
         )
+        self._hybrid.use(self._server if saved.config.mode == "hybrid" else None)
+        slim = self._presence.facts.mode == "slim"  # until the governor has brought another one about
         self._presence.change(
+            mode="slim" if slim else "hybrid" if self._hybrid.on else "full",
             device_class=DeviceClass(saved.config.device_class or self._detected),
             active=told,
-            config=saved.config,
             config_version=saved.config_version,
         )
         self._telemetry.set_interval(saved.config.telemetry_interval)
+        self._engine.configure(saved.config)
+        self._swapped()  # the budgets that it tells may be others now
+        self._governor.configure(saved.config)
+
+    def _swapped(self) -> None:
+        """What runs the model, by its own word."""
+        model, limits = self._engine.model, self._engine.budgets
+        if model is None:
+            self._presence.change(runtime=None)
+            return
+        choice = self._choices.get(model.artifact)
+        told = Runtime(
+            name=model.backend.runtime,
+            provider=model.backend.provider,
+            threads=model.threads,
+            p50=choice.p50 if choice else 0,
+            tried=sum(not row.reason for row in choice.measured) if choice else 0,
+            budgets=Budgets(preprocess=limits.preprocess, compute=limits.compute, total=limits.total),
+        )
+        self._presence.change(runtime=told)
+
+    def _restrained(self, restraints: tuple[Restraint, ...], mode: Mode) -> None:
+        """What it does less of, and the mode that holds: without a server in its settings, hybrid mode is full mode."""
+        self._presence.change(restraints=restraints, mode="hybrid" if mode == "full" and self._hybrid.on else mode)
+
+    def _hardware_changed(self, hardware: Hardware) -> None:
+        self._device.look_again()
+        self._detected = classify(hardware)
+        device_class = DeviceClass(self._config.device_class or self._detected)
+        self._presence.change(hardware=hardware, device_class=device_class)
+
+    def _use_cache(self, use: bool) -> None:
+        """Without one the agent is lean altogether: it also lets go of what it needed to start."""
+        self._engine.use_cache(DataCache(*self._cache) if use and self._cache[0] else None)
+        self._machine.be_lean(not use)
+        if not use:
+            footprint.give_back()
+            footprint.let_go()
+
+    def _can(self) -> resource_manager.Can:
+        """What the governor could still do without."""
+        model = self._engine.model
+        has_model = model is not None
+        return resource_manager.Can(
+            cache=has_model and self._config.mode != "slim" and self._cache[0] > 0,
+            threads=min(self._machine.threads, model.threads) if model else 1,
+            rate=self._loop is not None and self._loop.acts,
+            model=has_model,
+            refuse=self._api is not None,
+        )
 
     def _idle(self, who: str, idle: bool) -> None:
         """The device is idle when nobody on it says otherwise."""
@@ -205,98 +330,52 @@ class Agent:
                 self._busy.add(who)
             self._presence.change(idle=not self._busy)
 
+    def _status(self) -> str:
+        """One sentence for the service manager."""
+        link = "connected" if self._connection.connected else "no link"
+        return f"{self._device_id}, {link}, {'runs ' + self._manifest()[:12] if self._manifest() else 'no model'}"
+
     def _manifest(self) -> str:
         active = self._presence.facts.active
         return active.manifest if active else ""
 
     def _ping(self, _: Nothing, _progress: Progress) -> dict[str, Any]:
-        return {"agent_version": __version__, "uptime": round(time.monotonic() - self._started, 3), "at": time.time()}
+        return {
+            "agent_version": __version__,
+            "uptime": round(self._clock.monotonic() - self._started, 3),
+            "at": self._clock.time(),
+        }
 
 
 def run(settings: Settings) -> None:
     """Enroll if need be, then work until SIGTERM or SIGINT. Raises ConfigError, DataFolderInUseError or OSError."""
-    stop = _told_to_stop()
+    stop = told_to_stop()
     if settings.nice:
         os.nice(settings.nice)
     if settings.source and not _exists(settings.source):
         raise ConfigError(f"There is no module for the source {settings.source!r}. Install it, or correct the name.")
     lock = DataFolderLock(private_folder(settings.data))
+    notifier = Notifier()
     device = device_adapter.adapter(settings.declared, settings.data)
     identity: Identity | None = read_or_make(settings.data)
-    if identity and not identity.device_id:
-        identity = Enrollment(settings, identity, device.hardware(), device.simulated).run(stop)
     if identity:
-        Agent(settings, device, identity).run(stop)
+        logs.hide(identity.secret)
+    if identity and not identity.device_id:
+        enrollment = Enrollment(settings, identity, device.hardware(), device.simulated)
+        watchdog = Watchdog(notifier, [enrollment.pulse], lambda: "not enrolled yet: asks to be let in")
+        watchdog.start()
+        notifier.tell("READY=1")
+        identity = enrollment.run(stop)
+        watchdog.stop()
+    if identity:
+        Agent(settings, device, identity, notifier).run(stop)
     lock.release()
 
 
-def _told_to_stop() -> threading.Event:
-    """Set once SIGTERM or SIGINT came.
-
-    A signal may reach any thread, and Python runs handlers in the main one only when that wakes up by itself; the
-    wake-up pipe is written at once, whichever thread it was.
-    """
-    stop = threading.Event()
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    signal.set_wakeup_fd(writing)
-
-    def wait() -> None:
-        os.read(reading, 1)
-        stop.set()
-
-    threading.Thread(target=wait, name="signals", daemon=True).start()
-    return stop
-
-
 def _exists(source: str) -> bool:
+    """Whether a module is there. A camera may be plugged in later."""
+    module, _, place = source.partition(":")
     try:
-        return find_spec(source.partition(":")[0]) is not None
+        return place.startswith("/") or find_spec(module) is not None
     except ImportError:
         return False
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The console script `edge-agent`. Returns the exit status."""
-    given = vars(_parser().parse_args(arguments))
-    file = Path(given["config"]).expanduser() if given["config"] else None
-    try:
-        found = config.gather(given, os.environ, file)
-        if given["command"] == "status":
-            told = status.read(config.data_folder(found))
-            print(json.dumps(told, indent=2) if given["json"] else "\n".join(status.lines(told)))
-            return 0
-        settings = config.build(found)
-        logging.basicConfig(
-            stream=sys.stderr, level=settings.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-        )
-        run(settings)
-    except (ConfigError, DataFolderInUseError, OSError) as problem:
-        print(f"edge-agent: {problem}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="edge-agent", description="Runs vision-language-action models on this device, under Edgefleet's control."
-    )
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    running = commands.add_parser("run", help="enroll if need be, then work until told to stop")
-    asking = commands.add_parser("status", help="what this device is and runs, from its data folder")
-    asking.add_argument("--json", action="store_true", help="for programs")
-    for each in (running, asking):
-        each.add_argument("--config", metavar="FILE", help="TOML file with any of the settings")
-    for option in config.OPTIONS:
-        variable = f" [{option.variable}]"
-        running.add_argument(option.flag, dest=option.key, metavar="X", help=option.help + variable)
-    data = config.OPTIONS[0]
-    asking.add_argument(data.flag, dest=data.key, metavar="X", help=f"{data.help} [{data.variable}]")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,15 +5,19 @@ from collections.abc import Callable
 
 from agent.device.device_adapter import DeviceAdapter, Usage
 from agent.device.energy import joules_per_action
+from agent.inference import budgets
 from agent.inference.meter import Meter, Window
 from agent.link.connection import Connection
-from agent.wire.messages import Sample, Stages
+from agent.wire import latency
+from agent.wire.hardware import DeviceClass
+from agent.wire.messages import Config, Over, Sample, Stages
 
 
 class Monitor:
     """Samples of one boot, numbered from 1. Used by the telemetry thread alone.
 
-    manifest gives the digest of the artifact that is active now, or an empty text.
+    manifest gives the digest of the artifact that is active now, or an empty text; kind the device's class now, and
+    config its settings: what they allow is compared with what was used.
     """
 
     def __init__(
@@ -23,6 +27,8 @@ class Monitor:
         meter: Meter,
         connection: Connection,
         manifest: Callable[[], str],
+        kind: Callable[[], DeviceClass],
+        config: Callable[[], Config] = Config,
         clock: Callable[[], float] = time.time,
         steady_clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -30,6 +36,8 @@ class Monitor:
         self._meter = meter
         self._connection = connection
         self._manifest = manifest
+        self._kind = kind
+        self._config = config
         self._clock = clock
         self._steady_clock = steady_clock
         self._seq = 0
@@ -63,16 +71,32 @@ class Monitor:
             decisions=window.decisions,
             latency_p50=_rounded(window.percentile(0.5)),
             latency_p95=_rounded(window.percentile(0.95)),
+            latency=latency.bounded(window.bins),
             stages=_stages(window),
+            over=self._over(window, 8 * (received + sent), usage.power),
+            refused=window.refused,
             errors=window.errors,
             not_finite=window.not_finite,
             cache_lookups=window.cache_lookups,
             cache_hits=window.cache_hits,
             episodes=window.episodes,
             successes=window.successes,
+            remote_asked=window.remote_asked,
+            remote_answered=window.remote_answered,
+            remote_bytes=window.remote_bytes,
             queued=queued,
             manifest=self._manifest(),
         )
+
+    def _over(self, window: Window, bits: float, power: float) -> Over | None:
+        over = Over(
+            preprocess=window.over_preprocess,
+            compute=window.over_compute,
+            total=window.over_total,
+            bandwidth=int(bits > budgets.bandwidth(self._config())),
+            power=int(power > budgets.watts(self._config(), self._kind())),
+        )
+        return over if over != Over() else None
 
     def _counted(self, usage: Usage) -> tuple[int, int]:
         """Bytes received and sent so far: the device's, or the link's own where only that can be known."""
@@ -90,6 +114,7 @@ def _stages(window: Window) -> Stages | None:
         preprocess=round(means.preprocess, 4),
         compute=round(means.compute, 4),
         postprocess=round(means.postprocess, 4),
+        network=round(means.network, 4),
     )
 
 

@@ -15,7 +15,7 @@ from bench.rows import Row, table
 from fleet.optimizer.cache import processor
 
 HERE = Path(__file__).parent
-NAMES = ["agent", "delivery", "optimizer", "peers"]
+NAMES = sorted(each.stem for each in HERE.iterdir() if not each.name.startswith(("_", "rows", "results")))
 
 
 def main(arguments: list[str]) -> int:
@@ -23,7 +23,10 @@ def main(arguments: list[str]) -> int:
         print(f"Name one of {', '.join(NAMES)}: make bench NAME={NAMES[0]}", file=sys.stderr)
         return 2
     name = arguments[0]
-    rows: list[Row] = importlib.import_module(f"bench.{name}").run()
+    rows: list[Row] = []
+    for row in importlib.import_module(f"bench.{name}").run():
+        print(table([row]).splitlines()[1], file=sys.stderr, flush=True)  # what comes after it may break
+        rows.append(row)
     print(table(rows))
     result = {
         "name": name,

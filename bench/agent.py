@@ -1,4 +1,4 @@
-"""What the agent adds to a bare ONNX Runtime, by its local API and as a plain object.
+"""What the agent adds to a bare ONNX Runtime, by its local API and as a plain object; and what it costs a board.
 
 A model of a third of a million parameters, one thread; each call in turn with the bare runtime's. The local API runs in
 a process of its own, as on a device: `python -m bench.agent FOLDER` serves the model in a folder until its standard
@@ -21,10 +21,11 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from agent.config import Listen
+from agent.addresses import Listen
 from agent.inference import inference_engine
 from agent.inference.inference_engine import InferenceEngine, LoadedModel
 from agent.inference.local_api import LocalApi
+from bench import _ahead, footprint
 from bench.rows import Row
 
 SIZES = (256, 512, 384, 32)
@@ -35,7 +36,9 @@ def run() -> list[Row]:
     folder = Path(tempfile.mkdtemp(prefix="edgefleet-bench-"))
     try:
         _write_model(folder)
-        return _measured(folder)
+        rows = _measured(folder)
+        (folder / "policy").mkdir()
+        return [*rows, *_ahead.measured(folder / "policy"), *footprint.rows(folder)]
     finally:
         shutil.rmtree(folder)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,12 @@ policy.save_pt2(policy.TabletopPolicy(), Path(sys.argv[1]))
 SMALL = "import sys; from pathlib import Path; from fleet.demo.policy import build_pt2; build_pt2(Path(sys.argv[1]))"
 
 
-def run() -> list[Row]:
+def run() -> Iterator[Row]:
     folder = Path(tempfile.mkdtemp(prefix="edgefleet-bench-"))
     try:
-        return _tabletop(folder) + _big(folder) + peers.run()
+        yield from _tabletop(folder)
+        yield from _big(folder)
+        yield from peers.run()
     finally:
         shutil.rmtree(folder)
 

@@ -15,6 +15,8 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 #: What a form adds to the files in it.
 FORM_BYTES = 4 * 1024 * 1024
+#: Most connections of one web process to PostgreSQL.
+CONNECTIONS = 20
 
 
 class BodyLimit:
@@ -53,13 +55,16 @@ def _limited() -> BodyLimit:
     from django.conf import settings  # set up by the line above
     from django.db import connections
 
-    # Each request has a thread of its own here. A connection that it keeps serves nobody after it, and 400 requests
-    # left 80 of them open, where PostgreSQL allows 100 in all.
+    # Each request has a thread of its own here, and a connection that it kept would serve nobody after it. PostgreSQL
+    # allows 100 in all: requests beyond the pool wait for one.
     for database in connections.settings.values():
         database["CONN_MAX_AGE"] = 0
+        if database["ENGINE"].endswith("postgresql"):
+            database["OPTIONS"]["pool"] = {"min_size": 1, "max_size": CONNECTIONS, "timeout": 10}
     from fleet.gateway.links import PartServer
+    from fleet.inference.endpoint import InferenceServer
 
-    return BodyLimit(PartServer(django), settings.MAX_UPLOAD_BYTES + FORM_BYTES)
+    return BodyLimit(InferenceServer(PartServer(django)), settings.MAX_UPLOAD_BYTES + FORM_BYTES)
 
 
 application = _limited()

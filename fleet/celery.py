@@ -11,4 +11,4 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fleet.settings")
 
 app = Celery("fleet")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks(["fleet.jobs", "fleet.rollouts", "fleet.telemetry", "fleet.trust"])
+app.autodiscover_tasks(["fleet.alerts", "fleet.jobs", "fleet.rollouts", "fleet.telemetry", "fleet.trust"])

@@ -67,7 +67,10 @@ INSTALLED_APPS = [
     "fleet.trust",
     "fleet.telemetry",
     "fleet.gateway",
+    "fleet.search",
     "fleet.brokers",
+    "fleet.inference",
+    "fleet.alerts",
     "fleet.dashboard",
     "fleet.demo",
 ]
@@ -76,7 +79,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.locale.LocaleMiddleware",
+    "fleet.dashboard.middleware.Language",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -109,16 +112,16 @@ TEMPLATES = [
 # --- Database -------------------------------------------------------------------------------------------------------
 
 DATABASES = {"default": dj_database_url.parse(_environ.get("DATABASE_URL", f"sqlite:///{DATA_DIR / 'edgefleet.db'}"))}
+# Gateway and workers keep theirs (fleet.asgi does not). It was perhaps cut meanwhile: it is looked at before use.
+DATABASES["default"] |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    DATABASES["default"]["ENGINE"] = "fleet.sqlite"
     DATABASES["default"]["OPTIONS"] = {
         # A transaction takes the write lock at its start: two that read first and write later would else deadlock.
         "transaction_mode": "IMMEDIATE",
         "timeout": 30,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA temp_store=MEMORY;",
     }
-else:
-    # Gateway and workers keep theirs (fleet.asgi does not). It was perhaps cut meanwhile: it is looked at before use.
-    DATABASES["default"] |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- People ---------------------------------------------------------------------------------------------------------
@@ -132,6 +135,10 @@ LOGIN_REDIRECT_URL = "overview"
 LOGOUT_REDIRECT_URL = "login"
 SESSION_COOKIE_AGE = 14 * 24 * 3600
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _flag("EDGEFLEET_TLS")
+LANGUAGE_COOKIE_AGE = 365 * 24 * 3600
+LANGUAGE_COOKIE_SECURE = SESSION_COOKIE_SECURE
+LANGUAGE_COOKIE_HTTPONLY = True
+LANGUAGE_COOKIE_SAMESITE = "Lax"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
@@ -141,7 +148,13 @@ FIRST_PASSWORD = os.environ.get("EDGEFLEET_ADMIN_PASSWORD", "")
 # --- Language, time, files ------------------------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en"
-LANGUAGES = [("en", "English")]
+#: Each under its own name. Pages are in the viewer's one; what is stored, logged and answered to programs is English.
+LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
+LOCALE_PATHS = [BASE_DIR / "fleet" / "locale"]
+#: The language of e-mails and webhooks about alerts, which may have many readers.
+ALERT_LANGUAGE = os.environ.get("EDGEFLEET_ALERT_LANGUAGE", LANGUAGE_CODE)
+if ALERT_LANGUAGE not in dict(LANGUAGES):
+    raise ValueError(f"EDGEFLEET_ALERT_LANGUAGE is {ALERT_LANGUAGE!r}; there are {', '.join(dict(LANGUAGES))}")
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_THOUSAND_SEPARATOR = False
@@ -162,6 +175,8 @@ STORAGES = {
 ARTIFACTS_DIR = DATA_DIR / "artifacts"
 WORK_DIR = DATA_DIR / "work"
 FILE_UPLOAD_TEMP_DIR = None
+#: The pages' address as people reach it: it stands in e-mails and webhooks. Empty: they have no links.
+ADDRESS = os.environ.get("EDGEFLEET_ADDRESS", "").rstrip("/")
 #: The pages' address as devices reach it. Where it is set, devices that ask may fetch parts from it (HTTP Range).
 PARTS_URL = os.environ.get("EDGEFLEET_PARTS_URL", "").rstrip("/")
 MAX_UPLOAD_BYTES = int(os.environ.get("EDGEFLEET_MAX_UPLOAD_BYTES", 8 * 1024**3))
@@ -194,16 +209,35 @@ elif CELERY_BROKER_URL.startswith("redis"):
     # Longer than the longest job: a task that outlasts it would be delivered twice.
     CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 12 * 3600, "global_keyprefix": REDIS_PREFIX}
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "beat.db")
+#: How often the alert rules are looked at; those that count over minutes, each 30 s.
+ALERT_SECONDS = float(os.environ.get("EDGEFLEET_ALERT_SECONDS", 5))
 # A tick that no worker took in time is dropped: the next one does its work.
 CELERY_BEAT_SCHEDULE = {
     name: {"task": task, "schedule": seconds, "options": {"expires": 2 * seconds}}
     for name, task, seconds in (
         ("requeue jobs whose worker died", "fleet.jobs.tasks.requeue_lost", 5.0),
         ("advance rollouts", "fleet.rollouts.tasks.tick", 2.0),
+        ("measure phases", "fleet.rollouts.tasks.measure", 5.0),
         ("drop old rows", "fleet.telemetry.tasks.retention", 60.0),
+        ("look at the alert rules", "fleet.alerts.tasks.tick", ALERT_SECONDS),
+        ("look at the rules that count", "fleet.alerts.tasks.count", 30.0),
+        ("deliver notifications", "fleet.alerts.tasks.deliver", 2.0),
+        ("drop old alerts", "fleet.alerts.tasks.retention", 600.0),
         ("renew the release metadata", "fleet.trust.tasks.renew", 600.0),
     )
 }
+
+# --- E-mail -------------------------------------------------------------------------------------------------------
+
+#: The mail server that alerts go through; without one, no e-mail is sent.
+EMAIL_HOST = os.environ.get("EDGEFLEET_EMAIL_HOST", "")
+EMAIL_USE_TLS = _flag("EDGEFLEET_EMAIL_STARTTLS")
+EMAIL_USE_SSL = _flag("EDGEFLEET_EMAIL_TLS")
+EMAIL_PORT = int(os.environ.get("EDGEFLEET_EMAIL_PORT") or (465 if EMAIL_USE_SSL else 587 if EMAIL_USE_TLS else 25))
+EMAIL_HOST_USER = os.environ.get("EDGEFLEET_EMAIL_USER", "")
+EMAIL_HOST_PASSWORD = os.environ.get("EDGEFLEET_EMAIL_PASSWORD", "")
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = os.environ.get("EDGEFLEET_EMAIL_FROM") or "edgefleet@localhost"
 
 # --- MQTT -----------------------------------------------------------------------------------------------------------
 
@@ -223,12 +257,31 @@ MQTT_BIND = os.environ.get("MQTT_BIND", "127.0.0.1")
 MQTT_TLS_CERTIFICATE = os.environ.get("MQTT_TLS_CERTIFICATE", "")
 MQTT_TLS_KEY = os.environ.get("MQTT_TLS_KEY", "")
 MQTT_TLS_CA = os.environ.get("MQTT_TLS_CA", "")
+#: A gateway that died is followed by one that stands by after so many seconds.
+LEASE_SECONDS = float(os.environ.get("EDGEFLEET_LEASE_SECONDS", "10"))
+
+# --- The server's inference, for devices in hybrid mode ---------------------------------------------------------------
+
+#: Quotas of one device and of the fleet: requests a minute (of each web process), bytes of observations a day (UTC).
+#: 0 is no limit. A device that decides ten times a second stays within its requests.
+INFERENCE_DEVICE_REQUESTS = int(os.environ.get("EDGEFLEET_INFERENCE_DEVICE_REQUESTS", 600))
+INFERENCE_DEVICE_BYTES = int(os.environ.get("EDGEFLEET_INFERENCE_DEVICE_BYTES", 2 * 10**9))
+INFERENCE_FLEET_REQUESTS = int(os.environ.get("EDGEFLEET_INFERENCE_FLEET_REQUESTS", 6000))
+INFERENCE_FLEET_BYTES = int(os.environ.get("EDGEFLEET_INFERENCE_FLEET_BYTES", 50 * 10**9))
+#: Models that a web process holds ready at once, each in a process of its own, and the memory that each may take.
+INFERENCE_MODELS = int(os.environ.get("EDGEFLEET_INFERENCE_MODELS", 4))
+INFERENCE_MEMORY = int(os.environ.get("EDGEFLEET_INFERENCE_MEMORY", 2 * 1024**3))
+#: How long it is kept who used it.
+INFERENCE_USAGE_DAYS = 30
 
 # --- Promises -------------------------------------------------------------------------------------------------------
 
 #: A device that reported nothing for this long is shown as offline, even when its last will never came.
 OFFLINE_AFTER_SECONDS = 30.0
-SAMPLE_RETENTION_DAYS = 7
+#: How long samples are kept, and the roll-ups of a minute and of an hour: what is charted up to 1 h, 24 h, and beyond.
+SAMPLE_DAYS = int(os.environ.get("EDGEFLEET_SAMPLE_DAYS", "2"))
+MINUTE_DAYS = int(os.environ.get("EDGEFLEET_MINUTE_DAYS", "30"))
+HOUR_DAYS = int(os.environ.get("EDGEFLEET_HOUR_DAYS", "400"))
 DECISION_PROMISE_MS = 100.0
 
 LOGGING = {

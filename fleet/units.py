@@ -38,6 +38,13 @@ def file_words(value: Number) -> str:
     return " ".join(file_size(value))
 
 
+def rate_words(value: Number) -> str:
+    """Bytes a second, also as bits, which links are sold by: `20 MB/s (160 Mbit/s)`."""
+    size, unit = file_size(value)
+    bits, name = _scaled(8 * value, 1000, ("bit", "kbit", "Mbit", "Gbit", "Tbit"))
+    return f"{size}{NBSP}{unit}/s ({bits}{NBSP}{name}/s)"
+
+
 def duration(seconds: Number) -> str:
     """`4 s`, `12 min`, `3 h 5 min`, `2 d 4 h`."""
     whole = max(0, round(seconds))

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 
 from agent.wire.hardware import GIB
 from agent.wire.states import Admission
@@ -13,6 +14,17 @@ from fleet.devices import credentials
 from fleet.devices.models import Device
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def ids_begin_at_one(request, django_db_blocker):
+    """Tests name rows by their ids, and one that commits would leave SQLite's counters behind for the next."""
+    yield
+    marker = request.node.get_closest_marker("django_db")
+    commits = "transactional_db" in request.fixturenames or (marker and marker.kwargs.get("transaction"))
+    if commits and connection.vendor == "sqlite":
+        with django_db_blocker.unblock(), connection.cursor() as cursor:
+            cursor.execute("DELETE FROM sqlite_sequence")
 
 
 @pytest.fixture

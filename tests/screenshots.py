@@ -16,22 +16,62 @@ SIZES = {"desktop": (1440, 900), "phone": (390, 844)}
 PAGES = {
     "overview": ("/", ".live[data-state=live]"),
     "devices": ("/devices", ".live[data-state=live]"),
-    "devices-slow": ("/devices?sort=-p95&state=online", ".live[data-state=live]"),
+    "devices-slow": ("/devices?sort=-p95&q=online", ".live[data-state=live]"),
     "devices-none": ("/devices?q=nothing-is-called-this", ".empty"),
+    "devices-searched": (
+        "/devices?q=class:embedded+tag:site%3Dberlin+latency>20ms+online",
+        ".live[data-state=live]",
+    ),
+    "devices-unreadable": ("/devices?q=online+clas:mobile+tag:site%3Dberlin", "#search-problem"),
     "device": ("/devices/d-00000000?range=1h", "[data-series][data-drawn]"),
     "device-day": ("/devices/d-00000000?range=24h", "[data-series][data-drawn]"),
     "device-updating": ("/devices/d-0000000b", "[data-series][data-drawn]"),
+    "device-zoomed": ("/devices/d-00000000?range=24h&hide=command", "[data-series][data-drawn]"),
+    "compare": (
+        "/compare?kind=version&a=tabletop%402&b=tabletop%401&range=24h&class=mobile",
+        "[data-chart][data-drawn]",
+    ),
+    "compare-classes": ("/compare?kind=class&a=embedded&b=mobile&range=1h", "[data-chart][data-drawn]"),
+    "compare-devices": ("/compare?kind=device&a=d-00000000&b=d-00000001&range=1h", "[data-chart][data-drawn]"),
+    "compare-none": ("/compare", ".empty"),
+    "versions": ("/versions", "[data-chart][data-drawn]"),
+    "versions-groups": ("/versions?by=group&range=24h", "[data-chart][data-drawn]"),
     "groups": ("/groups", ".live[data-state=live]"),
     "group": ("/groups/lab", ".live[data-state=live]"),
+    "group-dynamic": ("/groups/berlin-cameras", ".live[data-state=live]"),
+    "group-new": ("/new-group?query=class:mobile+tag:site%3Dberlin", "#group-preview b"),
     "enrollment": ("/enrollment", ".live[data-state=live]"),
     "models": ("/models", ".live[data-state=live]"),
     "model": ("/models/tabletop", ".live[data-state=live]"),
     "version": ("/models/tabletop/2?class=embedded", "[data-chart][data-drawn]"),
     "rollouts": ("/rollouts", ".live[data-state=live]"),
-    "rollout-new": ("/rollouts/new?release=2&group=lab", "h1"),
+    "rollout-new": ("/rollouts/new?release=2&group=lab&plan=canary", "h1"),
     "rollout": ("/rollouts/2", ".live[data-state=live]"),
+    "rollout-searched": ("/rollouts/2?q=class:embedded+tag:site%3Dberlin", ".live[data-state=live]"),
+    "rollout-unreadable": ("/rollouts/2?q=clas:mobile", "#search-problem"),
+    "planner": ("/planner?device=d-00000000&version=tabletop%401", "#plan-modes"),
+    "planner-typed": (
+        "/planner?device=d-00000000&version=tabletop%401&memory=64+MiB&link=20+Mbit%2Fs&observation=300+kB&observation_s=0.2"
+        "&network_ms=20&storage=much",
+        "#plan-modes",
+    ),
+    "planner-case": (
+        "/planner?tflops=10+TFLOPS&memory=16+GiB&need_tflops=20+TFLOPS&need_memory=32+GiB",
+        "#plan-modes",
+    ),
+    "planner-none": ("/planner", ".empty"),
     "jobs": ("/jobs", ".live[data-state=live]"),
     "job": ("/jobs/4", ".live[data-state=live]"),
+    "inference": ("/inference", ".live[data-state=live]"),
+    "alerts": ("/alerts", ".live[data-state=live]"),
+    "alerts-recovered": ("/alerts?show=recovered", ".live[data-state=live]"),
+    "alerts-acknowledged": ("/alerts?show=acknowledged", ".live[data-state=live]"),
+    "alert-rules": ("/alerts/rules", ".live[data-state=live]"),
+    "alert-rule": ("/alerts/rules/2", "#rule-preview b"),
+    "alert-rule-new": ("/alerts/rules/new", "h1"),
+    "silences": ("/alerts/silences?rule=3", ".live[data-state=live]"),
+    "alert-channels": ("/alerts/channels", ".live[data-state=live]"),
+    "alert-channel": ("/alerts/channels/2", "#channel-secret"),
     "events": ("/events", ".live[data-state=live]"),
     "account": ("/account", "h1"),
     "people": ("/people", "h1"),
@@ -50,9 +90,34 @@ SCENES = {
         LIVE,
         [("check", "tbody tr:nth-child(2) input", ""), ("check", "tbody tr:nth-child(3) input", "")],
     ),
+    "scene-complete": (
+        "/devices",
+        LIVE,
+        [("type", "#device-q", "online tag:si"), ("see", "[role=option]", ""), ("press", "#device-q", "ArrowDown")],
+    ),
+    "scene-search-help": ("/devices", LIVE, [("click", "[popovertarget=search-help] >> nth=0", "")]),
+    "scene-save-view": ("/devices?q=offline", LIVE, [("click", "[data-open='#save-view'] >> nth=0", "")]),
+    "scene-keys": ("/devices", LIVE, [("press", "body", "?")]),
+    "scene-acknowledge": ("/alerts", LIVE, [("check", "tbody tr:nth-child(2) input", "")]),
+    "scene-group-change": (
+        "/groups/berlin-cameras",
+        LIVE,
+        [
+            ("click", "[data-open='#edit-group']", ""),
+            ("fill", "#id_query", "class:embedded tag:line=2"),
+            ("see", "#group-preview b", ""),
+        ],
+    ),
+    "scene-tags": ("/devices/d-00000000", "[data-series][data-drawn]", [("click", "[data-open='#tags']", "")]),
     "scene-rename": ("/devices/d-00000000", "[data-series][data-drawn]", [("click", "[data-open='#rename']", "")]),
     "scene-settings": ("/devices/d-00000000", "[data-series][data-drawn]", [("click", "[data-open='#config']", "")]),
     "scene-retire": ("/devices/d-00000000", "[data-series][data-drawn]", [("click", "[data-open='#retire']", "")]),
+    "scene-cursor": (
+        "/devices/d-00000000?range=1h",
+        "[data-series][data-drawn]",
+        [("click", "#device-charts summary", ""), ("hover", "[data-figure=latency] .nsewdrag", "")],
+    ),
+    "scene-transfers": ("/rollouts", LIVE, [("click", "[data-open='#transfers']", "")]),
     "scene-cancel": ("/rollouts/2", LIVE, [("click", ".actions .danger", "")]),
     "scene-optimize": ("/models/tabletop/2", LIVE, [("click", "[data-open='#optimize']", "")]),
     "scene-optimize-parts": (
@@ -88,8 +153,30 @@ SCENES = {
         [("fill", "[name=username]", "viewer-person"), ("click", "button:text-is('Add')", ""), ("see", ".err", "")],
     ),
 }
-EMPTY = ("overview", "devices", "groups", "enrollment", "models", "rollouts", "rollout-new-empty", "jobs", "events")
-EMPTY_PAGES = {**PAGES, "rollout-new-empty": ("/rollouts/new", "h1")}
+EMPTY = (
+    "overview",
+    "devices",
+    "groups",
+    "enrollment",
+    "models",
+    "versions-empty",
+    "compare",
+    "rollouts",
+    "rollout-new-empty",
+    "jobs",
+    "inference",
+    "alerts",
+    "alert-rules",
+    "silences",
+    "alert-channels",
+    "events",
+)
+EMPTY_PAGES = {
+    **PAGES,
+    "versions-empty": ("/versions", ".empty"),
+    "compare": ("/compare", ".empty"),
+    "rollout-new-empty": ("/rollouts/new", "h1"),
+}
 
 
 class Walk:
@@ -177,7 +264,7 @@ def _database(folder: Path, devices: int) -> None:
     call_command("collectstatic", interactive=False, ignore_patterns=["datasets", "templates"], verbosity=0)
     cast = people()
     if devices:
-        SampleFleet(devices, hours=24).fill(cast[Role.OPERATOR])
+        SampleFleet(devices, hours=24, history=True).fill(cast[Role.OPERATOR])
 
 
 def walk(out: Path, names: list[str], devices: int) -> list[str]:

@@ -57,7 +57,7 @@ def test_the_agent_is_started_as_the_simulated_ones_are(compose):
 
 def test_its_settings_are_those_of_the_profile_and_the_server_reads_them_all(compose):
     settings = (ROOT / "fleet/settings.py").read_text()
-    read = set(re.findall(r'environ\.get\(\s*"([A-Z_]+)"', settings))
+    read = set(re.findall(r'(?:environ\.get|_flag)\(\s*"([A-Z_]+)"', settings))
     read |= {f"EDGEFLEET_{name.upper()}" for name in re.findall(r'_kept_secret\("([a-z_]+)"\)', settings)}
     for name in (*commands(), "prepare"):
         given = compose["services"][name]["environment"]

@@ -25,9 +25,15 @@ class InterruptedWaitError(Exception):
 
 
 class Delivery:
-    """The deployments' end of the link. `retained` and `block` are called by the network thread."""
+    """The deployments' end of the link. `retained` and `block` are called by the network thread.
 
-    def __init__(self, device_id: str, connection: Connection, http: bool = False) -> None:
+    hold_seconds is how long a block may hold it up; 0 where others wait for the same thread.
+    """
+
+    def __init__(
+        self, device_id: str, connection: Connection, http: bool = False, hold_seconds: float = HOLD_SECONDS
+    ) -> None:
+        self._hold_seconds = hold_seconds
         #: Fetches by HTTP what the server has offered, where the device is set to.
         self._ranges = RangeFetcher(self.block) if http else None
         self._want_topic = topics.up(device_id, "want")
@@ -62,7 +68,7 @@ class Delivery:
         if digest in self._wanted:
             try:
                 # Of a block that is too large, one byte more than is right is enough to refuse it.
-                self._blocks.put(((digest, number), body[: BLOCK + 1]), timeout=HOLD_SECONDS)
+                self._blocks.put(((digest, number), body[: BLOCK + 1]), timeout=self._hold_seconds)
             except queue.Full:  # the disk stands still
                 return
 

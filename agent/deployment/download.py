@@ -25,6 +25,9 @@ MAX_BAD = 3
 
 #: Seconds after a block that was cast in which nothing is asked for: the next one is on its way.
 CAST_SECONDS = 2.0
+#: Where blocks are sent to many at once, those that were named come unasked. While the last one came within so many
+#: seconds, nothing is asked for.
+UNASKED_SECONDS = 4.0
 #: Blocks that are named to the server at the beginning (8 GiB); what is beyond is asked for as usual.
 _NAMED = 65_536
 
@@ -140,29 +143,34 @@ class _Fetch:
         self._delivery.accept(self._items)
         if self._cast and self._lacking:
             self._delivery.listen(self._cast, True)
-        connects, quiet_since = self._delivery.connects, self._clock()
+        connects, begun = self._delivery.connects, self._clock()
+        quiet_since, unasked_until = begun, begun
         lacks: list[Block] | None = self._missing()
         while self._lacking:
             progress(self._here, self._total, self._words())
             if interrupted():
                 raise InterruptedWaitError
             if self._delivery.connects != connects:
-                connects = self._delivery.connects
+                connects, unasked_until = self._delivery.connects, self._clock()
                 self._window.ask_again()
                 lacks = self._missing()
             if self._clock() - self._delivery.cast_at < CAST_SECONDS:
                 lacks = None  # a cast is under way, and brings what would be asked for; what it has left is named then
-            elif self._delivery.up:
+            elif self._delivery.up and self._clock() >= unasked_until:
                 blocks = self._window.due(self._take, self._clock())
                 if blocks and lacks is None:
                     lacks = self._missing()
                 if blocks and not self._delivery.ask(blocks, self._cast, lacks or ()):
                     self._window.ask_again()
                 elif blocks:
+                    if lacks and self._delivery.cast_at > begun:
+                        unasked_until = self._clock() + UNASKED_SECONDS
                     lacks = []
             came = self._delivery.next_block()
             if came is not None:
                 self._receive(*came)
+                if self._clock() < unasked_until:
+                    unasked_until = self._clock() + UNASKED_SECONDS
             if came is not None or not self._delivery.up:
                 quiet_since = self._clock()
             elif self._clock() - quiet_since > give_up:

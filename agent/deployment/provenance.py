@@ -15,7 +15,7 @@ import msgspec
 
 from agent import child
 from agent.deployment.delivery import Delivery, InterruptedWaitError
-from agent.deployment.trust import TrustError
+from agent.deployment.trust import ClockError, TrustError
 from agent.files import private_folder, write_atomically
 from agent.link.enrollment import ROOT_FILE
 from agent.wire import manifest as wire
@@ -66,30 +66,61 @@ class Vouched(msgspec.Struct, frozen=True, kw_only=True):
     at: float
 
 
+#: Proves a manifest: the root, the folder, the digest, the device's clock, the server's as its order said it, and
+#: whether the answer is not wanted any more. Raises TrustError or InterruptedWaitError.
+Prove = Callable[[Path, Path, str, float, float, Callable[[], bool]], dict[str, object]]
+
+
+def in_a_child(
+    root: Path, folder: Path, digest: str, now: float, told: float, interrupted: Callable[[], bool]
+) -> dict[str, object]:
+    """The framework is in memory for as long as the check takes, and no longer."""
+    try:
+        answer: dict[str, object] = child.run(
+            "agent.deployment.verification",
+            [str(root), str(folder), digest, "--now", str(now), "--told", str(told)],
+            seconds=TIMEOUT,
+            memory=MEMORY,
+            interrupted=interrupted,
+            subject="The check of the release metadata",
+        )
+    except child.ChildStoppedError as stopped:
+        raise InterruptedWaitError from stopped
+    except child.ChildError as problem:
+        raise TrustError(str(problem)) from problem
+    return answer
+
+
 class Provenance:
     """One for each device. Its folder is `trust/`: `incoming/` holds what came, `trusted/` what was proven."""
 
-    def __init__(self, data: Path, delivery: Delivery) -> None:
+    def __init__(self, data: Path, delivery: Delivery, prove: Prove = in_a_child) -> None:
         self._root = data / ROOT_FILE
         self._folder = private_folder(data / "trust")
         self._delivery = delivery
+        self._prove = prove
 
     def vouched(self, digest: str, told: float, interrupted: Callable[[], bool]) -> Vouched:
-        """What is signed for the manifest. Raises TrustError with the reason, InterruptedWaitError or OSError."""
+        """What is signed for the manifest.
+
+        Raises TrustError with the reason (ClockError where that is the device's clock), InterruptedWaitError, OSError.
+        """
         if not self._root.exists():
             raise TrustError(
                 "This device has no root of trust, because it was enrolled before there was one. Retire it, clear its "
                 "data folder and enroll it again."
             )
-        reason = ""
+        refused = TrustError()
         for _ in range(TRIES):
             self._gather(interrupted)
-            told_child = self._ask(digest, told, interrupted)
-            if "reason" not in told_child:
-                return _vouched(told_child)
-            reason = str(told_child["reason"])
-            log.warning("the release metadata is refused: %s", reason)
-        raise TrustError(reason)
+            answer = self._prove(self._root, self._folder, digest, clock(), told, interrupted)
+            if "reason" not in answer:
+                return _vouched(answer)
+            log.warning("the release metadata is refused: %s", answer["reason"])
+            if answer.get("clock"):
+                raise ClockError(str(answer["reason"]))
+            refused = TrustError(str(answer["reason"]))
+        raise refused
 
     def _gather(self, interrupted: Callable[[], bool]) -> None:
         """The timestamp, waited for however long it takes, and then what it names and is not here yet."""
@@ -132,22 +163,6 @@ class Provenance:
             # Of a file that is too large, one byte more than is right is enough to refuse it.
             write_atomically(self._folder / "incoming" / name, body[: names.MAX_FILE + 1])
         return body
-
-    def _ask(self, digest: str, told: float, interrupted: Callable[[], bool]) -> dict[str, object]:
-        try:
-            answer: dict[str, object] = child.run(
-                "agent.deployment.verification",
-                [str(self._root), str(self._folder), digest, "--now", str(clock()), "--told", str(told)],
-                seconds=TIMEOUT,
-                memory=MEMORY,
-                interrupted=interrupted,
-                subject="The check of the release metadata",
-            )
-        except child.ChildStoppedError as stopped:
-            raise InterruptedWaitError from stopped
-        except child.ChildError as problem:
-            raise TrustError(str(problem)) from problem
-        return answer
 
 
 def check_version(manifest: wire.Manifest, vouched: Vouched, newest: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from agent import child
 from agent.inference.meter import percentile
+from agent.inference.runtimes import DEFAULT, Backend
 
 #: Timed runs: this many, or as many as fit into SECONDS, but never fewer than FEWEST.
 RUNS, SECONDS, FEWEST = 40, 10.0, 5
@@ -19,7 +20,14 @@ RUNS, SECONDS, FEWEST = 40, 10.0, 5
 TIMEOUT = 120.0
 
 
-def run(folder: Path, *, threads: int, memory: int, interrupted: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+def run(
+    folder: Path,
+    *,
+    threads: int,
+    memory: int,
+    backend: Backend = DEFAULT,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
     """Test the variant in `folder` with at most `memory` bytes; the child's figures, with `ok` and `reason`.
 
     Never raises for what the model does; raises ChildStoppedError when `interrupted()` became true.
@@ -27,7 +35,10 @@ def run(folder: Path, *, threads: int, memory: int, interrupted: Callable[[], bo
     try:
         result: dict[str, Any] = child.run(
             "agent.deployment.self_test",
-            [str(folder), "--threads", str(threads), "--memory", str(memory)],
+            [
+                *(str(folder), "--threads", str(threads), "--memory", str(memory)),
+                *("--runtime", backend.runtime, "--provider", backend.provider),
+            ],
             seconds=TIMEOUT,
             memory=memory,
             interrupted=interrupted,
@@ -37,7 +48,7 @@ def run(folder: Path, *, threads: int, memory: int, interrupted: Callable[[], bo
     return result
 
 
-def test(folder: Path, threads: int, memory: int) -> dict[str, Any]:
+def test(folder: Path, threads: int, memory: int, backend: Backend = DEFAULT) -> dict[str, Any]:
     """The test itself, in the child."""
     from agent.inference import trial  # numpy and the runtime stay out of the agent's process
 
@@ -47,7 +58,7 @@ def test(folder: Path, threads: int, memory: int) -> dict[str, Any]:
         return {"ok": not reason, "reason": reason, "memory": child.peak_memory(), **figures}
 
     try:
-        subject = trial.Trial(folder, threads)
+        subject = trial.Trial(folder, threads, backend)
         figures["error"] = subject.largest_error()
     except (ValueError, RuntimeError, OSError, ArithmeticError, MemoryError) as problem:
         return verdict(str(problem) or type(problem).__name__)
@@ -77,9 +88,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory", type=int, default=2**62, help="bytes that the process may use")
+    parser.add_argument("--runtime", default=DEFAULT.runtime)
+    parser.add_argument("--provider", default=DEFAULT.provider)
     given = parser.parse_args()
     child.leave_with_parent()
-    child.answer(test(given.folder, given.threads, given.memory))
+    child.answer(test(given.folder, given.threads, given.memory, Backend(given.runtime, given.provider)))
 
 
 if __name__ == "__main__":

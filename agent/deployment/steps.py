@@ -1,14 +1,14 @@
 """What the device does in each state of the update machine. Each step may be repeated after a power cut."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
-from agent.child import ChildStoppedError
-from agent.deployment import self_test, trust
+from agent.deployment import trust
 from agent.deployment.delivery import Delivery, InterruptedWaitError
 from agent.deployment.download import Downloader, DownloadError
-from agent.deployment.provenance import Provenance, check_version
+from agent.deployment.outcome import Outcome, Tell
+from agent.deployment.provenance import Provenance, Vouched, check_version
 from agent.deployment.records import Attempt
 from agent.deployment.store import Store
 from agent.deployment.transitions import Event
@@ -19,21 +19,14 @@ from agent.wire.hardware import DeviceClass
 
 log = logging.getLogger(__name__)
 
-#: Says what a step is at: words for a person, and the share that is done.
-Tell = Callable[[str, float], None]
+#: A board without a clock of its own has the wrong time until the network tells it: wait so long, look so often.
+CLOCK_SECONDS, CLOCK_POLL_SECONDS = 900.0, 10.0
 
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a step ended."""
-
-    event: Event
-    reason: str = ""
-    evidence: Mapping[str, float | str] = field(default_factory=dict)
+_POLL_SECONDS = 0.25
 
 
 class Steps:
-    """The effects of the states from notified to self_testing.
+    """The effects of the states from notified to installing; `agent.deployment.proving` has that of self_testing.
 
     budget, device_class and rate are asked at each step: they can change while the agent runs. A device with a rate of
     its own takes no blocks that are sent to many at once, which come as fast as the others can. interrupted says that
@@ -61,7 +54,7 @@ class Steps:
         self._rate = rate
         self._interrupted = interrupted
 
-    def check(self, attempt: Attempt, keep: tuple[str, ...], newest: Mapping[str, int]) -> Outcome:
+    def check(self, attempt: Attempt, keep: tuple[str, ...], newest: Mapping[str, int], tell: Tell) -> Outcome:
         """Get the manifest; is it vouched for, for this class, and does it fit?
 
         `keep` are artifacts that must stay, `newest` the version of each model that ran here last.
@@ -71,7 +64,7 @@ class Steps:
             data = self._delivery.fetch_manifest(attempt.manifest, self._interrupted) or b""
         try:
             manifest = trust.read(data, attempt.manifest)
-            vouched = self._provenance.vouched(attempt.manifest, attempt.told, self._interrupted)
+            vouched = self._vouched(attempt, tell)
             check_version(manifest, vouched, newest.get(manifest.model, 0))
             trust.check_class(manifest, self._device_class())
         except trust.TrustError as problem:
@@ -84,6 +77,25 @@ class Steps:
             return Outcome(Event.REFUSED, " ".join(reasons))
         self._store.keep_manifest(attempt.manifest, data)
         return Outcome(Event.ACCEPTED)
+
+    def _vouched(self, attempt: Attempt, tell: Tell) -> Vouched:
+        """What is signed for the manifest, as soon as the clock lets it be read. Raises TrustError."""
+        end = time.monotonic() + CLOCK_SECONDS
+        while True:
+            try:
+                return self._provenance.vouched(attempt.manifest, attempt.told, self._interrupted)
+            except trust.ClockError as problem:
+                if time.monotonic() >= end:
+                    raise trust.TrustError(f"{problem} Set the clock, then roll out again.") from problem
+                tell(f"Waiting for the clock to be set. {problem}", 0.0)
+                self._pause(CLOCK_POLL_SECONDS)
+
+    def _pause(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self._interrupted():
+                raise InterruptedWaitError
+            time.sleep(_POLL_SECONDS)
 
     def _to_write(self, manifest: wire.Manifest) -> int:
         """Bytes of the parts that are not here yet, and of the artifact that is put together from all of them."""
@@ -123,20 +135,3 @@ class Steps:
         if self._store.installed(attempt.manifest, manifest) or self._store.install(attempt.manifest, manifest, data):
             return Outcome(Event.INSTALLED)
         return Outcome(Event.BROKEN, "The parts, put together, have not the digest that the manifest names.")
-
-    def self_test(self, attempt: Attempt) -> Outcome:
-        """Only the child's part; the machine then loads the model beside the running one."""
-        budget = self._budget()
-        try:
-            result = self_test.run(
-                self._store.artifact(attempt.manifest),
-                threads=budget.threads,
-                memory=budget.memory,
-                interrupted=self._interrupted,
-            )
-        except ChildStoppedError as stopped:
-            raise InterruptedWaitError from stopped
-        figures = {key: value for key, value in result.items() if isinstance(value, int | float) and key != "ok"}
-        if result["ok"]:
-            return Outcome(Event.PASSED, evidence=figures)
-        return Outcome(Event.BROKEN, f"Self-test: {result['reason']}", figures)

@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -48,6 +48,8 @@ class Store:
         #: owner → artifacts and parts that it needs
         self._claims: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
         self._lock = threading.Lock()
+        #: Called after each chunk of a file that is read or written: gigabytes take their time on an SD card.
+        self.on_progress: Callable[[], None] = lambda: None
 
     # --- Memory ---
 
@@ -153,6 +155,7 @@ class Store:
                 for chunk in _slice(source.fileno(), offset, part.size):
                     digest.update(chunk)
                     copy.write(chunk)
+                    self.on_progress()
                 copy.flush()
                 os.fsync(copy.fileno())
             if digest.hexdigest() != part.digest:
@@ -179,6 +182,7 @@ class Store:
                 with (folder / name).open("rb") as file:
                     for chunk in _slice(file.fileno(), offset, part.size):
                         whole.update(chunk)
+                        self.on_progress()
             sizes = {name: sum(part.size for part in manifest.of(role)) for role, name in NAMES.items()}
             exact = all((folder / name).stat().st_size == size for name, size in sizes.items() if size)
         except OSError:
@@ -197,6 +201,7 @@ class Store:
                 while chunk := source.read(_CHUNK):
                     whole.update(chunk)
                     file.write(chunk)
+                    self.on_progress()
         if whole.hexdigest() != manifest.digest:
             shutil.rmtree(made)
             return False

@@ -9,6 +9,10 @@ class TrustError(ValueError):
     """A manifest that is not taken; the message is the reason that the server shows."""
 
 
+class ClockError(TrustError):
+    """Nothing can be said of a manifest while the device's clock is off. It may yet be set."""
+
+
 def read(data: bytes, digest: str) -> wire.Manifest:
     """The manifest in `data`, whose SHA-256 must be `digest`. Raises TrustError."""
     if len(data) > wire.MAX_MANIFEST:

@@ -3,7 +3,8 @@
 Runs in a child process: The Update Framework with its cryptography costs 25 MB, which an agent that is not updating has
 no use for. ROOT is the root that came with enrollment; FOLDER holds `incoming/` (the files that came, nothing of them
 trusted) and `trusted/` (what was proven, which the framework keeps and compares the next with). Prints one JSON line:
-either `vouched` (the signed order), `length` (of the manifest) and `at` (the clock), or `reason`.
+either `vouched` (the signed order), `length` (of the manifest) and `at` (the clock), or `reason` and `clock` (whether
+the device's own clock is what is wrong).
 """
 
 import argparse
@@ -29,6 +30,14 @@ CLEARLY_AHEAD = timedelta(days=180)
 
 class RefusedError(Exception):
     """Why the manifest is not to be installed, for a person."""
+
+    clock = False
+
+
+class ClockError(RefusedError):
+    """The device's clock is off, so nothing can be said of the manifest."""
+
+    clock = True
 
 
 class _Incoming(FetcherInterface):
@@ -56,7 +65,7 @@ def check(root: Path, folder: Path, digest: str, now: datetime, told: datetime |
         updater.refresh()
         target = updater.get_targetinfo(digest)
     except exceptions.ExpiredMetadataError as problem:
-        raise RefusedError(_expired(problem, now, told, _read(incoming / "timestamp", updater))) from problem
+        raise _expired(problem, now, told, _read(incoming / "timestamp", updater)) from problem
     except exceptions.BadVersionNumberError as problem:
         raise RefusedError(f"Older release metadata came again (a replay): {problem}.") from problem
     except exceptions.UnsignedMetadataError as problem:
@@ -107,24 +116,24 @@ def _issued(path: Path, updater: Updater) -> datetime | None:
 def _clock_behind(now: datetime, issued: datetime | None) -> None:
     """With a clock that is behind, nothing would ever be expired."""
     if issued is not None and now < issued - CLOCK_SLACK:
-        raise RefusedError(
+        raise ClockError(
             f"This device's clock is off: it says {_words(now)}, but the server signed its release metadata at "
-            f"{_words(issued)}. Set the clock, then roll out again."
+            f"{_words(issued)}."
         )
 
 
-def _expired(problem: Exception, now: datetime, told: datetime | None, timestamp: Timestamp | None) -> str:
+def _expired(problem: Exception, now: datetime, told: datetime | None, timestamp: Timestamp | None) -> RefusedError:
     """The clock, or a server that renews nothing: what is known of either."""
     if timestamp is None:
-        return f"The release metadata has expired, and its timestamp is not right: {problem}."
+        return RefusedError(f"The release metadata has expired, and its timestamp is not right: {problem}.")
     sure = max(filter(None, (told, timestamp.expires)))
     if now - sure > CLEARLY_AHEAD or (told is not None and told < timestamp.expires and now - told > CLEARLY_AHEAD):
-        return (
+        return ClockError(
             f"This device's clock is off: it says {_words(now)}, but the server's release metadata is valid until "
-            f"{_words(timestamp.expires)}. Set the clock, then roll out again."
+            f"{_words(timestamp.expires)}."
         )
     said = f" The server's clock said {_words(told)} with this order." if told else ""
-    return (
+    return RefusedError(
         f"The release metadata has expired ({problem}). It is valid until {_words(timestamp.expires)}; this device's "
         f"clock says {_words(now)}.{said} Nobody renews it, or what is newer is kept back, or the clock is off."
     )
@@ -142,6 +151,22 @@ def _keep(folder: Path) -> None:
         os.close(descriptor)
 
 
+def answer(root: Path, folder: Path, digest: str, now: float, told: float) -> dict[str, Any]:
+    """The line that is printed. now and told are seconds since 1970; told is 0 when the server did not say."""
+    try:
+        found = check(
+            root,
+            folder,
+            digest,
+            datetime.fromtimestamp(now, UTC),
+            datetime.fromtimestamp(told, UTC) if told else None,
+        )
+        _keep(folder)
+    except RefusedError as problem:
+        return {"reason": str(problem), "clock": problem.clock}
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Check that a manifest is vouched for.")
     parser.add_argument("root", type=Path)
@@ -151,13 +176,7 @@ def main() -> None:
     parser.add_argument("--told", type=float, default=0, help="the server's clock when it ordered, if it said so")
     given = parser.parse_args()
     child.leave_with_parent()
-    told = datetime.fromtimestamp(given.told, UTC) if given.told else None
-    try:
-        answer = check(given.root, given.folder, given.digest, datetime.fromtimestamp(given.now, UTC), told)
-        _keep(given.folder)
-        child.answer(answer)
-    except RefusedError as problem:
-        child.answer({"reason": str(problem)})
+    child.answer(answer(given.root, given.folder, given.digest, given.now, given.told))
 
 
 if __name__ == "__main__":

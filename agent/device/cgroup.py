@@ -9,10 +9,14 @@ from agent.device import tree
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """cores: processor time a second, in cores; memory: bytes. None where there is no limit."""
+    """cores: processor time a second, in cores; memory: bytes. None where there is no limit.
+
+    processors: the logical ones that this process may run on (a cpuset, or an affinity), None where that is not told.
+    """
 
     cores: float | None = None
     memory: int | None = None
+    processors: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class Cgroup:
     """The control groups of this process below `root` (`/`, or a recorded tree), from its own up to the top one."""
 
     def __init__(self, root: Path) -> None:
+        self._status = root / "proc/self/status"
         mount = root / "sys/fs/cgroup"
         self._v2 = (mount / "cgroup.controllers").is_file()
         self._names = _V2 if self._v2 else _V1
@@ -47,7 +52,7 @@ class Cgroup:
         """The tightest limit on the way up holds."""
         cores = [cores for folder in self._cpu if (cores := self._quota(folder))]
         memory = [limit for folder in self._memory if (limit := self._memory_limit(folder))]
-        return Limits(min(cores, default=None), min(memory, default=None))
+        return Limits(min(cores, default=None), min(memory, default=None), self._processors())
 
     def memory_used(self) -> int | None:
         """Bytes in use in the group that is limited, without file cache that the kernel can drop."""
@@ -65,6 +70,14 @@ class Cgroup:
                     return _field(usage / "cpu.stat", "usage_usec") / 1e6
                 used = tree.number(usage / "cpuacct.usage")
                 return used / 1e9 if used is not None else None
+        return None
+
+    def _processors(self) -> int | None:
+        """From the process itself: there a cpuset shows, whichever version, and whether or not its files do."""
+        for line in tree.text(self._status).splitlines():
+            key, _, listed = line.partition(":")
+            if key == "Cpus_allowed_list":
+                return _count(listed.strip()) or None
         return None
 
     def _memory_limit(self, folder: Path) -> int | None:
@@ -106,6 +119,17 @@ def _upwards(mount: Path, path: str) -> list[Path]:
     words = [word for word in path.split("/") if word not in {"", ".", ".."}]
     folders = [mount.joinpath(*words[:count]) for count in range(len(words), -1, -1)]
     return [folder for folder in folders if folder.is_dir()]
+
+
+def _count(listed: str) -> int:
+    """How many numbers a list of ranges (`0-3,6`) has; 0 when it is none."""
+    count = 0
+    for span in listed.split(","):
+        first, _, last = span.partition("-")
+        if not first.isdecimal() or (last and not last.isdecimal()):
+            return 0
+        count += int(last or first) - int(first) + 1
+    return max(0, count)
 
 
 def _field(path: Path, name: str) -> int:

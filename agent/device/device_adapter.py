@@ -49,11 +49,19 @@ class DeviceAdapter(Protocol):
     def simulated(self) -> bool: ...
 
     def hardware(self) -> Hardware:
-        """Facts after container limits. They do not change while the agent runs."""
+        """Facts after container limits, as they were looked at last."""
+        ...
+
+    def look_again(self) -> Hardware:
+        """The facts as they are now: a camera may have been plugged in, a container given more."""
         ...
 
     def usage(self) -> Usage:
         """The usage since the last call. One thread calls this."""
+        ...
+
+    def twin(self) -> "DeviceAdapter":
+        """The same device for another reader, whose usage is that since its own last look."""
         ...
 
     def free_storage(self) -> int:
@@ -91,10 +99,9 @@ class DetectedDevice:
     def __init__(self, data: Path, root: Path = Path("/"), clock: Callable[[], float] = time.monotonic) -> None:
         self._data = data
         self._root = root
-        self._hardware = hardware.detect(root, shutil.disk_usage(data).total)
-        self._class = classify(self._hardware)
+        self._clock = clock
         self._cgroup = Cgroup(root)
-        self._limits = self._cgroup.limits()
+        self.look_again()
         self._process = _ProcessorTime(clock)
         self._power = energy.PowerSensor(root, clock)
         self._group_seconds = self._cgroup.cpu_seconds()
@@ -102,6 +109,15 @@ class DetectedDevice:
 
     def hardware(self) -> Hardware:
         return self._hardware
+
+    def look_again(self) -> Hardware:
+        self._limits = self._cgroup.limits()
+        self._hardware = hardware.detect(self._root, shutil.disk_usage(self._data).total, self._limits)
+        self._class = classify(self._hardware)
+        return self._hardware
+
+    def twin(self) -> "DetectedDevice":
+        return DetectedDevice(self._data, self._root, self._clock)
 
     def free_storage(self) -> int:
         return shutil.disk_usage(self._data).free
@@ -121,12 +137,15 @@ class DetectedDevice:
             disk_used=disk.total - disk.free,  # what no update can write to, the reserve of root too
             disk_total=disk.total,
             agent_memory=self._process.memory(),
-            power=energy.estimated_watts(self._class, share) if watts is None else watts,
+            power=self._estimated(share) if watts is None else watts,
             power_source="estimated" if watts is None else "measured",
             temperature=hardware.temperature(self._root),
             network_rx=network.bytes_recv if network else None,
             network_tx=network.bytes_sent if network else None,
         )
+
+    def _estimated(self, share: float) -> float:
+        return energy.estimated_watts(self._class, share) + self._power.unseen()
 
     def _cores(self) -> float:
         """Cores that `_busy` is a share of: under a quota the quota's, else every logical one."""
@@ -155,7 +174,9 @@ class DeclaredDevice:
     simulated = True
 
     def __init__(self, declared: Declared, data: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._declared = declared
         self._data = data
+        self._clock = clock
         self._hardware = Hardware(
             cores=declared.cores,
             memory_bytes=int(declared.memory_gib * GIB),
@@ -170,6 +191,12 @@ class DeclaredDevice:
 
     def hardware(self) -> Hardware:
         return self._hardware
+
+    def look_again(self) -> Hardware:
+        return self._hardware  # what was declared stays
+
+    def twin(self) -> "DeclaredDevice":
+        return DeclaredDevice(self._declared, self._data, self._clock)
 
     def free_storage(self) -> int:
         """What is left of the declared storage, or of the host's where that is less."""

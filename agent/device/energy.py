@@ -2,15 +2,21 @@
 
 The estimate is `idle + share * (full - idle)` watts, share being the busy part of all cores. Idle and full load are
 those of one common board for each class (`ESTIMATE`): an orientation, never a measurement.
+
+It is tested on file trees as boards show them. The older Jetsons' files and NVML were not verified on hardware.
 """
 
+import contextlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from agent.device import tree
 from agent.wire.hardware import DeviceClass
+
+log = logging.getLogger(__name__)
 
 Source = Literal["measured", "estimated"]
 
@@ -42,8 +48,41 @@ def joules_per_action(watts: float, share: float, seconds: float, actions: int) 
     return watts * share * seconds / actions if actions > 0 else None
 
 
+#: Chips whose power is that of a graphics card, not the board's.
+_GRAPHICS = frozenset(("amdgpu", "i915", "nouveau", "radeon", "xe"))
+
+
+class GraphicsPower:
+    """NVIDIA cards by their management library (NVML), which the extra `nvidia` installs; elsewhere nothing."""
+
+    def __init__(self, root: Path) -> None:
+        self._handles: list[Any] = []
+        if not any(root.glob("proc/driver/nvidia/gpus/*")):
+            return
+        try:
+            import pynvml
+
+            pynvml.nvmlInit()
+            self._handles = [pynvml.nvmlDeviceGetHandleByIndex(each) for each in range(pynvml.nvmlDeviceGetCount())]
+        except Exception as problem:  # the package is missing, or the driver does not answer
+            log.info("the power of the NVIDIA card is not read: %s", problem)
+
+    def watts(self) -> float:
+        """All cards together, now; 0 where there is none that tells."""
+        total = 0.0
+        for handle in self._handles:
+            import pynvml
+
+            with contextlib.suppress(pynvml.NVMLError):  # a card that does not tell
+                total += pynvml.nvmlDeviceGetPowerUsage(handle) / 1e3
+        return total
+
+
 class PowerSensor:
-    """Reads the first of RAPL, board sensors (hwmon, INA) and battery that answers, below `root`."""
+    """Reads the first of RAPL, board sensors (hwmon, INA) and battery that answers, below `root`.
+
+    RAPL counts the processors only, so the graphics cards' power is added to it; the others see the whole board.
+    """
 
     def __init__(self, root: Path, clock: Callable[[], float]) -> None:
         self._root = root
@@ -54,16 +93,24 @@ class PowerSensor:
             # Packages only (`intel-rapl:0`): a package's count holds its cores and its graphics already.
             if path.parent.name.count(":") == 1
         ]
+        self._graphics = GraphicsPower(root)
         self._last: tuple[float, list[int]] | None = None
         self._rapl()  # the first look only starts the counter
 
     def watts(self) -> float | None:
         """Watts over the time since the last call (RAPL) or now (all others); None when the board does not tell."""
-        for reader in (self._rapl, self._hwmon, self._battery):
+        processors = self._rapl()
+        if processors is not None:
+            return processors + self._graphics.watts()
+        for reader in (self._hwmon, self._jetson, self._battery):
             found = reader()
             if found is not None:
                 return found
         return None
+
+    def unseen(self) -> float:
+        """Watts that an estimate from the processors' load leaves out: those of the graphics cards."""
+        return self._graphics.watts()
 
     def _rapl(self) -> float | None:
         now, counts = self._clock(), [tree.number(zone / "energy_uj") for zone in self._zones]
@@ -85,6 +132,8 @@ class PowerSensor:
         """Sums the chips; one with voltage (mV) and current (mA) only, as an INA3221, gives their product."""
         total, any_found = 0.0, False
         for chip in sorted(self._root.glob("sys/class/hwmon/hwmon*")):
+            if tree.text(chip / "name") in _GRAPHICS:
+                continue
             inputs = [tree.number(path) for path in sorted(chip.glob("power*_input"))]
             found = [value / 1e6 for value in inputs if value is not None]
             if not found:
@@ -97,6 +146,14 @@ class PowerSensor:
             if found:
                 total, any_found = total + found[0], True
         return total if any_found else None
+
+    def _jetson(self) -> float | None:
+        """Jetsons up to JetPack 4: the INA3221 as an industrial-I/O device, in mW; the first rail is the board's."""
+        for path in sorted(self._root.glob("sys/bus/i2c/drivers/ina3221x/*/iio:device*/in_power0_input")):
+            milliwatts = tree.number(path)
+            if milliwatts is not None:
+                return milliwatts / 1e3
+        return None
 
     def _battery(self) -> float | None:
         """Only while discharging: on a charger the battery's power says nothing about the board's."""

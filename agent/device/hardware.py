@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from agent.device import tree
-from agent.device.cgroup import Cgroup
+from agent.device.cgroup import Limits
 from agent.wire.hardware import Hardware
 
 #: Files whose presence means an accelerator, relative to the root.
@@ -22,13 +22,12 @@ _COMPATIBLE = (("nvidia,tegra", "nvidia-tegra-gpu"), ("rockchip,rk3588", "rockch
 _CORAL_USB = {("1a6e", "089a"), ("18d1", "9302")}
 
 
-def detect(root: Path, storage_bytes: int) -> Hardware:
-    """The facts below `root`, after container limits. Storage is that of the data folder, in bytes."""
-    limits = Cgroup(root).limits()
-    cores = physical_cores(tree.text(root / "proc/cpuinfo"))
+def detect(root: Path, storage_bytes: int, limits: Limits) -> Hardware:
+    """The facts below `root`, after the container's limits. Storage is that of the data folder, in bytes."""
+    cores = float(physical_cores(tree.text(root / "proc/cpuinfo")))
     memory = _memory_total(tree.text(root / "proc/meminfo"))
     return Hardware(
-        cores=min(cores, limits.cores) if limits.cores else cores,
+        cores=min(filter(None, (cores, limits.cores, limits.processors))),
         memory_bytes=min(memory, limits.memory) if limits.memory else memory,
         storage_bytes=storage_bytes,
         platform=f"{platform.system().lower()}-{platform.machine()}",

@@ -1,5 +1,6 @@
 """`POST /act`: JSON to what a policy sees, and its actions to JSON."""
 
+import math
 from typing import Annotated
 
 import msgspec
@@ -7,7 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.inference.inference_engine import LoadedModel
-from agent.inference.policy_card import Card, Floats, ImageInput, InstructionInput, Observation, StateInput, blank
+from agent.inference.policy_card import (
+    Card,
+    Floats,
+    ImageInput,
+    InstructionInput,
+    Observation,
+    StateInput,
+    blank,
+    resized,
+)
 from agent.inference.runtimes import InputError
 
 Side = Annotated[int, msgspec.Meta(ge=1, le=4096)]
@@ -23,23 +33,48 @@ class RawImage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ActRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """image: raw, or nested lists [height][width][red, green, blue]. What the model does not take may be left out."""
+    """image: raw, or nested lists [height][width][red, green, blue]. What the model does not take may be left out.
+
+    within_ms: a request that has not been begun by then is refused. heavy: in hybrid mode, ask the server first.
+    """
 
     image: RawImage | list[list[tuple[Level, Level, Level]]] | None = None
     instruction: Annotated[str, msgspec.Meta(max_length=4096)] | None = None
     state: Annotated[list[float], msgspec.Meta(max_length=16_384)] | None = None
+    within_ms: Annotated[float, msgspec.Meta(ge=0, le=3_600_000)] | None = None
+    heavy: bool = False
+
+
+class ActReply(msgspec.Struct, frozen=True):
+    """execute is how many of the rows are to be carried out before the next request."""
+
+    actions: list[list[float]]
+    execute: int
+    names: tuple[str, ...]
+    model_name: str
+    model_version: str
 
 
 _REQUEST = msgspec.json.Decoder(ActRequest)
+_REPLY = msgspec.json.Decoder(ActReply)
 _ENCODER = msgspec.json.Encoder()
+
+
+def decode(body: bytes | bytearray) -> ActRequest:
+    """Raises InputError with a sentence."""
+    try:
+        return _REQUEST.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+        raise InputError(f"The request is not valid: {problem}.") from problem
 
 
 def read(body: bytes | bytearray, card: Card) -> Observation:
     """Raises InputError with a sentence."""
-    try:
-        request = _REQUEST.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
-        raise InputError(f"The request is not valid: {problem}.") from problem
+    return observed(decode(body), card)
+
+
+def observed(request: ActRequest, card: Card) -> Observation:
+    """What the model is to see. Raises InputError when the request lacks something that the model takes."""
     for kind, given, words in (
         (ImageInput, request.image, "an image"),
         (InstructionInput, request.instruction, "an instruction"),
@@ -56,16 +91,49 @@ def read(body: bytes | bytearray, card: Card) -> Observation:
 
 
 def write(actions: Floats, model: LoadedModel, card: Card) -> bytes:
-    """execute is how many of the rows are to be carried out before the next request."""
-    return _ENCODER.encode(
-        {
-            "actions": actions.tolist(),
-            "execute": card.actions.execute,
-            "names": card.actions.names,
-            "model_name": model.name,
-            "model_version": model.version,
-        }
-    )
+    wanted = card.actions
+    return _ENCODER.encode(ActReply(actions.tolist(), wanted.execute, wanted.names, model.name, model.version))
+
+
+def encode(observation: Observation, card: Card) -> bytes:
+    """A request for another engine with the same card. No more of the image than the model looks at."""
+    inputs = card.inputs.values()
+    sizes = {(spec.height, spec.width) for spec in inputs if isinstance(spec, ImageInput)}
+    image, words, state = None, None, None
+    if sizes:
+        pixels = observation.image
+        if len(sizes) == 1 and pixels.shape[:2] != (size := sizes.pop()):
+            pixels = resized(pixels, *size)
+        image = RawImage(pixels.shape[0], pixels.shape[1], np.ascontiguousarray(pixels).tobytes())
+    if any(isinstance(spec, InstructionInput) for spec in inputs):
+        words = observation.instruction
+    if any(isinstance(spec, StateInput) for spec in inputs):
+        state = observation.state.tolist()
+    return _ENCODER.encode(ActRequest(image, words, state))
+
+
+def read_reply(body: bytes) -> ActReply:
+    """Raises ValueError with a sentence for what is no reply."""
+    try:
+        reply = _REPLY.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+        raise ValueError(f"it is no reply to a request for actions: {problem}") from problem
+    if not reply.actions or not all(math.isfinite(value) for row in reply.actions for value in row):
+        raise ValueError("it holds no actions, or NaN or infinity")
+    return reply
+
+
+def chunk(reply: ActReply, model: LoadedModel, card: Card) -> Floats:
+    """The actions of a reply, as `model` itself would have given them. Raises ValueError with a sentence."""
+    wanted = card.actions
+    if (reply.model_name, reply.model_version) != (model.name, model.version):
+        raise ValueError(f"it is of {reply.model_name}@{reply.model_version}, not of {model.name}@{model.version}")
+    if len(reply.actions) != wanted.chunk or any(len(row) != wanted.size for row in reply.actions):
+        raise ValueError(f"its actions are not {wanted.chunk} x {wanted.size} numbers")
+    actions = np.array(reply.actions, np.float32)
+    if (actions < np.asarray(wanted.low, np.float32)).any() or (actions > np.asarray(wanted.high, np.float32)).any():
+        raise ValueError("an action is beyond its limits")
+    return actions
 
 
 def _pixels(image: RawImage | list[list[tuple[int, int, int]]]) -> NDArray[np.uint8]:

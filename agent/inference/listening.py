@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from agent.config import Listen
+from agent.addresses import Listen
 
 
 def listening(where: Listen) -> socket.socket:

@@ -9,8 +9,8 @@ import logging
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote
@@ -18,16 +18,21 @@ from urllib.parse import unquote
 import msgspec
 
 from agent import __version__
-from agent.config import Listen
+from agent.addresses import Listen
 from agent.inference import metrics
+from agent.inference.gate import Gate, RefusedError
 from agent.inference.http_message import HttpError, Reply, Request
 from agent.inference.http_server import HttpServer, Limits
-from agent.inference.inference_engine import InferenceEngine, LoadedModel, NoModelError, SwappedError
+from agent.inference.hybrid import Hybrid
+from agent.inference.inference_engine import InferenceEngine, LateError, LoadedModel, NoModelError, SwappedError
 from agent.inference.listening import is_loopback, listening
 from agent.inference.meter import Meter
 from agent.inference.runtimes import InputError, ModelError
+from agent.wire.messages import Restraint
+from agent.wire.restraints import sentence
 
 if TYPE_CHECKING:
+    from agent.inference.remote import Answer
     from agent.inference.runtimes import Arrays
 
 log = logging.getLogger(__name__)
@@ -51,7 +56,9 @@ class Idle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class LocalApi:
     """Answers on `where` from `start` to `stop`.
 
-    on_idle is told what programs said at /idle. A token, where one is set, has to come with every request.
+    on_idle is told what programs said at /idle. A token, where one is set, has to come with every request. hybrid may
+    ask a server; without it, the engine alone decides. The gate may refuse what would run the model. restraints gives
+    what the device does less of now.
     """
 
     def __init__(
@@ -61,8 +68,14 @@ class LocalApi:
         token: str = "",
         on_idle: Callable[[bool], None] = lambda _: None,
         limits: Limits | None = None,
+        hybrid: Hybrid | None = None,
+        gate: Gate | None = None,
+        restraints: Callable[[], Sequence[Restraint]] = tuple,
     ) -> None:
         self._engine = engine
+        self._hybrid = hybrid or Hybrid(engine)
+        self._gate = gate or Gate()
+        self._restraints = restraints
         self._where = where
         self._token = token.encode()
         self._on_idle = on_idle
@@ -141,12 +154,20 @@ class LocalApi:
             raise HttpError(405, f"The local API takes GET and POST, not {request.method[:20]}.")
         if headers.get("content-encoding", "identity") != "identity":
             raise HttpError(415, "A compressed body is not taken. Send it as it is.")
+        if request.method == "POST" and request.path.partition("?")[0].rstrip("/").endswith(("/act", "/infer")):
+            try:
+                self._gate.check()
+            except RefusedError as problem:
+                if not self._hybrid.ready:  # else a server may decide in its stead
+                    raise HttpError(503, str(problem)) from problem
 
     def _answer(self, request: Request) -> Reply:
         try:
             reply = self._route(request)
-        except NoModelError as problem:
+        except (NoModelError, RefusedError) as problem:
             raise HttpError(503, str(problem)) from problem
+        except LateError as problem:
+            raise HttpError(504, str(problem)) from problem
         except InputError as problem:
             raise HttpError(400, str(problem)) from problem
         except (ModelError, FloatingPointError) as problem:
@@ -190,51 +211,74 @@ class LocalApi:
     # --- What it answers ---
 
     def _infer(self, request: Request, name: str, version: str | None) -> Reply:
+        body = request.body
+        size = _json_size(request, MAX_JSON)
+        declared = size if "inference-header-content-length" in request.headers else None
+        if self._engine.model is None and (answer := self._hybrid.without_model("tensors", body, declared)):
+            return self._relayed(answer, name, version)
         self._named(name, version)
         from agent.inference import open_inference
 
-        body = request.body
-        size = _json_size(request, MAX_JSON)
-        if size > LARGE_JSON:
-            with self._large:
-                wish, feeds = open_inference.read(body, size)
-        else:
+        with self._large if size > LARGE_JSON else nullcontext():
             wish, feeds = open_inference.read(body, size)
 
-        def ask(model: LoadedModel) -> "tuple[LoadedModel, Arrays]":
+        heavy, within_ms = wish.parameters.get("heavy") is True, open_inference.deadline_ms(wish)
+
+        def ask(model: LoadedModel) -> "tuple[LoadedModel, Arrays | Answer]":
             open_inference.check_outputs(wish, model.runtime.outputs)
-            return model, self._engine.infer(feeds, only=model)
+            return model, self._hybrid.infer(feeds, model, heavy, body, declared, self._gate, within_ms)
 
         model, outputs = self._with_model(ask, name, version)
-        pieces, json_size = open_inference.write(wish, outputs, model)
+        if not isinstance(outputs, Mapping):
+            return self._relayed(outputs, name, version)
+        return self._tensors(*open_inference.write(wish, outputs, model))
+
+    def _tensors(self, pieces: "Sequence[bytes | memoryview]", json_size: int | None, by: str = "device") -> Reply:
+        headers = self._answered(by)
         if json_size is None:
-            return Reply(200, pieces)
-        return Reply(200, pieces, "application/octet-stream", {"Inference-Header-Content-Length": str(json_size)})
+            return Reply(200, pieces, headers=headers)
+        headers["Inference-Header-Content-Length"] = str(json_size)
+        return Reply(200, pieces, "application/octet-stream", headers)
+
+    def _relayed(self, answer: "Answer", name: str, version: str | None) -> Reply:
+        """The server's reply, for whoever named that model."""
+        from agent.inference import open_inference
+
+        reply, _ = open_inference.read_reply(answer.body, answer.json_size)
+        if reply.model_name != name or version not in (None, reply.model_version):
+            raise HttpError(
+                404, f"There is no model here, and the server has {reply.model_name}@{reply.model_version}."
+            )
+        return self._tensors([answer.body], answer.json_size, "server")
+
+    def _answered(self, by: str) -> dict[str, str]:
+        """In hybrid mode a reply says who decided."""
+        return {"Answered-By": by} if self._hybrid.on else {}
 
     def _act(self, request: Request) -> Reply:
+        size = _json_size(request, MAX_ACT)
+        if self._engine.model is None and (answer := self._hybrid.without_model("act", request.body)):
+            return Reply(200, [answer.body], headers=self._answered("server"))
         self._named()
         from agent.inference import act, policy_card
 
-        size = _json_size(request, MAX_ACT)
-
-        def ask(model: LoadedModel) -> bytes:
+        def ask(model: LoadedModel) -> tuple[bytes, bool]:
             card = model.card
             if card is None:
                 raise HttpError(
                     409, f"The model has no policy card. Send it tensors, at /v2/models/{model.name}/infer."
                 )
-            if size > LARGE_JSON:
-                with self._large:
-                    observation = act.read(request.body, card)
-            else:
-                observation = act.read(request.body, card)
+            with self._large if size > LARGE_JSON else nullcontext():
+                asked = act.decode(request.body)
+                observation = act.observed(asked, card)
             try:
-                actions = self._engine.process(observation, only=model)
+                actions, elsewhere = self._hybrid.decide(observation, asked.heavy, model, self._gate, asked.within_ms)
             except policy_card.CardError as problem:
                 raise InputError(f"{str(problem)[:1].upper()}{str(problem)[1:]}.") from problem
-            return act.write(actions, model, card)
+            return act.write(actions, model, card), elsewhere
 
-        return Reply(200, [self._with_model(ask)])
+        reply, elsewhere = self._with_model(ask)
+        return Reply(200, [reply], headers=self._answered("server" if elsewhere else "device"))
 
     def _say_idle(self, request: Request) -> Reply:
         try:
@@ -247,12 +291,13 @@ class LocalApi:
     def _health(self, _: Request) -> Reply:
         model = self._engine.model
         told = {"name": model.name, "version": model.version, "artifact": model.artifact} if model else None
-        return _json({"live": True, "ready": model is not None, "model": told})
+        restraints = [sentence(each) for each in self._restraints()]
+        return _json({"live": True, "ready": model is not None, "model": told, "restraints": restraints})
 
     def _metrics(self, _: Request) -> Reply:
         with self._counting:
             replies = dict(self._replies)
-        text = metrics.text(self._meter.look(), self._engine.model, replies)
+        text = metrics.text(self._meter.look(), self._engine.model, replies, self._restraints())
         return Reply(200, [text], metrics.CONTENT_TYPE)
 
     def _describe_server(self, _: Request) -> Reply:

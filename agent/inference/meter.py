@@ -3,8 +3,10 @@
 import math
 import threading
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+
+from agent.wire import latency
 
 #: Latencies that one window keeps; of more decisions the latest count.
 KEPT = 2000
@@ -12,31 +14,52 @@ KEPT = 2000
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Milliseconds of one decision in each stage. queue: waiting for the decision before it."""
+    """Milliseconds of one decision in each stage; the whole is their sum.
+
+    queue: waiting for the decision before it; network: asking the server, in hybrid mode, also in vain.
+    """
 
     queue: float = 0.0
     preprocess: float = 0.0
     compute: float = 0.0
     postprocess: float = 0.0
+    network: float = 0.0
 
     @property
     def total(self) -> float:
-        return self.queue + self.preprocess + self.compute + self.postprocess
+        return self.queue + self.preprocess + self.compute + self.postprocess + self.network
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What happened between two looks. late: decisions past their deadline; errors do not count NaN answers."""
+    """What happened between two looks. late: decisions past their deadline; errors do not count NaN answers.
+
+    refused: requests whose deadline passed while they waited; over_…: decisions that broke that budget. ahead: chunks
+    that were asked for ahead of time; age: the mean age of what they were decided on, in ms, when they were begun.
+    remote_asked, remote_answered: requests that were sent to the server, and those that it answered; remote_bytes: what
+    was sent with them.
+    """
 
     decisions: int = 0
     late: int = 0
+    refused: int = 0
+    over_preprocess: int = 0
+    over_compute: int = 0
+    over_total: int = 0
     errors: int = 0
     not_finite: int = 0
     cache_lookups: int = 0
     cache_hits: int = 0
     episodes: int = 0
     successes: int = 0
+    ahead: int = 0
+    age: float = 0.0
+    remote_asked: int = 0
+    remote_answered: int = 0
+    remote_bytes: int = 0
     latencies: tuple[float, ...] = ()
+    #: All decisions by their latency, in the bins of agent.wire.latency.
+    bins: Mapping[int, int] = field(default_factory=dict)
     #: Mean of each stage; zeros without a decision.
     stages: Timing = field(default_factory=Timing)
 
@@ -50,27 +73,46 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-class Meter:
-    """One reader's counters. Any thread may count; the reader looks."""
+STAGES = ("queue", "preprocess", "compute", "postprocess", "network")
+_COUNTS = tuple(each.name for each in fields(Window) if each.name not in ("age", "latencies", "bins", "stages"))
 
-    def __init__(self) -> None:
+
+class Meter:
+    """One reader's counters. Any thread may count; the reader looks.
+
+    With local_only, it knows of no server: neither decisions that were made there, nor the time of asking in vain.
+    """
+
+    def __init__(self, *, local_only: bool = False) -> None:
+        self.local_only = local_only
         self._lock = threading.Lock()
         self._clear()
 
     def _clear(self) -> None:
-        self._counts = dict.fromkeys(
-            ("decisions", "late", "errors", "not_finite", "cache_lookups", "cache_hits", "episodes", "successes"), 0
-        )
-        self._sums = [0.0, 0.0, 0.0, 0.0]
+        self._counts = dict.fromkeys(_COUNTS, 0)
+        self._sums = [0.0] * len(STAGES)
+        self._ages = 0.0
         self._latencies: deque[float] = deque(maxlen=KEPT)
+        self._bins: dict[int, int] = {}
 
-    def decided(self, timing: Timing, *, late: bool) -> None:
+    def decided(self, timing: Timing, *, late: bool, over: Sequence[str] = ()) -> None:
+        """One decision; over names the budgets that it broke."""
         with self._lock:
             self._counts["decisions"] += 1
             self._counts["late"] += late
+            for name in over:
+                self._counts[f"over_{name}"] += 1
             self._latencies.append(timing.total)
-            stages = (timing.queue, timing.preprocess, timing.compute, timing.postprocess)
+            number = latency.bin_of(timing.total)
+            self._bins[number] = self._bins.get(number, 0) + 1
+            stages = (timing.queue, timing.preprocess, timing.compute, timing.postprocess, timing.network)
             self._sums = [total + value for total, value in zip(self._sums, stages, strict=True)]
+
+    def begun(self, age: float) -> None:
+        """Actions that were asked for ahead of time are carried out now; age in ms is that of their observation."""
+        with self._lock:
+            self._counts["ahead"] += 1
+            self._ages += age
 
     def count(self, **amounts: int) -> None:
         """Add to counters of Window by name."""
@@ -83,7 +125,9 @@ class Meter:
         with self._lock:
             decisions = self._counts["decisions"] or 1
             means = Timing(*(total / decisions for total in self._sums))
-            return Window(**self._counts, latencies=tuple(self._latencies), stages=means)
+            age = self._ages / (self._counts["ahead"] or 1)
+            latencies, bins = tuple(self._latencies), dict(self._bins)
+            return Window(**self._counts, age=age, latencies=latencies, bins=bins, stages=means)
 
     def take(self) -> Window:
         """Everything since the last `take`, and begin anew."""

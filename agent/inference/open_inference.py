@@ -82,9 +82,16 @@ def read(body: bytes | bytearray, json_size: int) -> "tuple[InferRequest, Arrays
         request = _REQUEST.decode(view[:json_size])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise InputError(f"The request is not valid: {problem}.") from problem
+    return request, _tensors(request.inputs, body, json_size)
+
+
+def _tensors(
+    described: "Sequence[RequestInput | ReplyOutput]", body: bytes | bytearray, json_size: int
+) -> dict[str, NDArray[np.generic]]:
+    """The arrays of what the JSON in the first `json_size` bytes describes."""
+    view, at = memoryview(body), json_size
     feeds: dict[str, NDArray[np.generic]] = {}
-    at = json_size
-    for each in request.inputs:
+    for each in described:
         if each.name in feeds:
             raise InputError(f"The input {each.name[:80]!r} comes twice.")
         dtype = DTYPES.get(each.datatype)
@@ -97,11 +104,11 @@ def read(body: bytes | bytearray, json_size: int) -> "tuple[InferRequest, Arrays
             feeds[each.name], at = _from_bytes(each, dtype, size, view, at)
     if at != len(view):
         raise InputError(f"{len(view) - at} bytes follow the last tensor.")
-    return request, feeds
+    return feeds
 
 
 def _from_bytes(
-    given: RequestInput, dtype: str, size: object, view: memoryview, at: int
+    given: "RequestInput | ReplyOutput", dtype: str, size: object, view: memoryview, at: int
 ) -> tuple[NDArray[np.generic], int]:
     wanted = math.prod(given.shape) * np.dtype(dtype).itemsize
     if size != wanted or isinstance(size, bool):
@@ -122,7 +129,7 @@ def _from_bytes(
     return _shaped(array, given), at + wanted
 
 
-def _from_json(given: RequestInput, dtype: str) -> NDArray[np.generic]:
+def _from_json(given: "RequestInput | ReplyOutput", dtype: str) -> NDArray[np.generic]:
     data = memoryview(given.data)
     if not data:
         raise InputError(f"The input {given.name[:80]!r} has neither data nor a binary_data_size.")
@@ -158,15 +165,26 @@ def _decoder(number: type, rank: int) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
 
 
-def _beyond(given: RequestInput) -> InputError:
+def _beyond(given: "RequestInput | ReplyOutput") -> InputError:
     return InputError(f"The data of {given.name[:80]!r} has a number that is beyond {given.datatype}.")
 
 
-def _shaped(array: NDArray[Any], given: RequestInput) -> NDArray[np.generic]:
+def _shaped(array: NDArray[Any], given: "RequestInput | ReplyOutput") -> NDArray[np.generic]:
     try:
         return array.reshape(given.shape)
     except ValueError as problem:  # no numbers at all, and sizes that numpy cannot count
         raise InputError(f"The input {given.name[:80]!r} has an impossible shape.") from problem
+
+
+def deadline_ms(request: InferRequest) -> float | None:
+    """From the request's parameter `timeout`, which is in microseconds as Triton's; 0 and none are none.
+
+    Raises InputError when it is no whole number.
+    """
+    timeout = request.parameters.get("timeout", 0)
+    if not isinstance(timeout, int) or isinstance(timeout, bool) or not 0 <= timeout <= 3_600_000_000:
+        raise InputError("The timeout is no whole number of microseconds, of at most an hour.")
+    return timeout / 1e3 or None
 
 
 def check_outputs(request: InferRequest, outputs: Mapping[str, Tensor]) -> None:
@@ -203,11 +221,38 @@ def write(request: InferRequest, outputs: "Arrays", model: LoadedModel) -> tuple
     return [head, *raw], len(head) if raw else None
 
 
+class ReplyOutput(msgspec.Struct, frozen=True):
+    name: Name
+    datatype: Name
+    shape: Annotated[tuple[Size, ...], msgspec.Meta(max_length=MAX_RANK)]
+    parameters: dict[str, Any] = {}
+    data: msgspec.Raw = msgspec.Raw()
+
+
+class InferReply(msgspec.Struct, frozen=True):
+    model_name: str
+    model_version: str
+    outputs: Annotated[tuple[ReplyOutput, ...], msgspec.Meta(max_length=MAX_TENSORS)]
+
+
+_REPLY = msgspec.json.Decoder(InferReply)
+
+
+def read_reply(body: bytes, json_size: int | None) -> "tuple[InferReply, Arrays]":
+    """Another server's reply, and its tensors. Raises InputError with a sentence for what is none."""
+    size = len(body) if json_size is None else json_size
+    try:
+        reply = _REPLY.decode(memoryview(body)[:size])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+        raise InputError(f"It is no reply: {problem}.") from problem
+    return reply, _tensors(reply.outputs, body, size)
+
+
 def model_metadata(model: LoadedModel) -> dict[str, Any]:
     return {
         "name": model.name,
         "versions": [model.version],
-        "platform": "onnxruntime_onnx",
+        "platform": "onnxruntime_onnx" if model.backend.runtime == "onnxruntime" else model.backend.runtime,
         "inputs": _described(model.runtime.inputs),
         "outputs": _described(model.runtime.outputs),
     }

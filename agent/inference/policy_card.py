@@ -67,6 +67,13 @@ class ActionOutput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     names: tuple[str, ...] = ()
 
 
+class StageBudgets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Milliseconds that a stage of a decision should not exceed; the whole one has the card's deadline."""
+
+    preprocess_ms: Annotated[float, msgspec.Meta(gt=0, le=60_000)] = 50.0
+    compute_ms: Annotated[float, msgspec.Meta(gt=0, le=60_000)] = 30.0
+
+
 class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a policy takes, gives and promises. `parts` names the weights (by prefix) of each part of the model."""
 
@@ -79,6 +86,7 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     actions: ActionOutput
     tokenizer: WordTokenizer | None = None
     parts: dict[str, tuple[str, ...]] = {}
+    budgets: StageBudgets = StageBudgets()
 
 
 def read(data: bytes) -> Card:
@@ -129,6 +137,16 @@ class Codec:
         self._token = {word: place for place, word in enumerate(words)}
         self._low = np.asarray(card.actions.low, np.float32)
         self._high = np.asarray(card.actions.high, np.float32)
+        self._nothing = blank(card)
+
+    def observation(
+        self, image: "Observation | NDArray[np.uint8]", instruction: str = "", state: "Floats | None" = None
+    ) -> Observation:
+        """What was seen, in one piece; a state that is not given is zeros."""
+        if isinstance(image, Observation):
+            return image
+        seen = self._nothing.state if state is None else np.asarray(state, np.float32)
+        return Observation(np.asarray(image), instruction, seen)
 
     def feeds(self, observation: Observation) -> dict[str, NDArray[np.generic]]:
         """The model's inputs, batch of one. Raises CardError when the observation does not fit the card."""

@@ -20,10 +20,10 @@ class Trial:
     Raises CardError, InputError, ModelError, GoldenError, WireError or OSError.
     """
 
-    def __init__(self, folder: Path, threads: int) -> None:
+    def __init__(self, folder: Path, threads: int, backend: runtimes.Backend = runtimes.DEFAULT) -> None:
         self.manifest = manifest_of(folder)
         self._golden: Golden = golden.read(folder / "golden.npz")
-        self._model = inference_engine.load(folder, threads=threads)
+        self._model = inference_engine.load(folder, threads=threads, backend=backend)
         self._check_inputs()
 
     def _check_inputs(self) -> None:
@@ -43,10 +43,13 @@ class Trial:
                     f"the golden observations hold {fed.dtype} {list(fed.shape)}."
                 )
 
-    def largest_error(self) -> float:
-        """The largest absolute difference over all samples. With a card, the actions must come out of them, too."""
+    def largest_error(self, most: int | None = None) -> float:
+        """The largest absolute difference over all samples, or over the first `most`.
+
+        With a card, the actions must come out of them, too.
+        """
         largest = 0.0
-        for number in range(self._golden.samples):
+        for number in range(min(self._golden.samples, most or self._golden.samples)):
             outputs = self._model.runtime.run(self._golden.feeds(number))
             largest = max(largest, golden.largest_error(outputs, self._golden, number))
             if self._model.card is None or self._model.codec is None:

@@ -13,6 +13,7 @@ import msgspec
 
 from agent.link.connection import Connection, Delivery
 from agent.link.journal import Journal
+from agent.pulse import Pulse
 from agent.wire import codec, topics
 from agent.wire.messages import CommandOrder, CommandReport
 
@@ -47,7 +48,7 @@ class Nothing(msgspec.Struct, frozen=True):
 
 
 class CommandDesk:
-    """Takes orders and answers them."""
+    """Takes orders and answers them. Where all kinds are quick, it has no thread."""
 
     def __init__(
         self,
@@ -67,6 +68,8 @@ class CommandDesk:
         self._sent: list[tuple[CommandReport, Delivery]] = []
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="commands", daemon=True)
+        #: Only whether it is there: a command may take as long as it takes.
+        self.pulse = Pulse("commands", float("inf"), self._thread)
 
     def start(self) -> None:
         """Pick up what an earlier boot left: what ran then has failed, what had not begun runs now."""
@@ -76,13 +79,15 @@ class CommandDesk:
             elif order.kind not in self._kinds:
                 self._report(report, "failed", reason=f"This agent does not know the command {order.kind!r} any more.")
             else:
-                self._work.put(order)
-        self._thread.start()
+                self._hand_over(order)
+        if not all(kind.quick for kind in self._kinds.values()):
+            self._thread.start()
 
     def stop(self, seconds: float = 0.5) -> None:
         """A command that is running is left behind; the next boot reports it as failed."""
         self._work.put(None)
-        self._thread.join(seconds)
+        if self._thread.is_alive():
+            self._thread.join(seconds)
         if not self._thread.is_alive():
             self._journal.close()
 
@@ -111,16 +116,19 @@ class CommandDesk:
             return
         log.info("command %s (%s) accepted", order.id, order.kind)
         self._send(accepted)
-        if self._kinds[order.kind].quick:
-            self._do(order)
-        else:
-            self._work.put(order)
+        self._hand_over(order)
 
     def resend(self) -> None:
         """After a connect: say again what the broker may not have."""
         self._settle()
         for report in self._journal.unacknowledged():
             self._send(report)
+
+    def _hand_over(self, order: CommandOrder) -> None:
+        if self._kinds[order.kind].quick:
+            self._do(order)
+        else:
+            self._work.put(order)
 
     def _objection(self, order: CommandOrder) -> str:
         kind = self._kinds.get(order.kind)

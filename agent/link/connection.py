@@ -14,8 +14,10 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from agent.config import Server
+from agent.addresses import Server
 from agent.link.backoff import delay
+from agent.link.driving import Driver, OwnThread
+from agent.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +27,8 @@ CONNECT_TIMEOUT = 5.0
 RETRY_FIRST, RETRY_LONGEST = 0.5, 60.0
 #: A connection that lived this long was a good one: the next loss begins with a short wait again.
 STEADY_SECONDS = 10.0
+#: Seconds after which a network thread that does nothing hangs: names are looked up and TLS is agreed on within them.
+STANDSTILL_SECONDS = 180.0
 #: Messages that may wait for their PUBACK.
 MAX_UNACKNOWLEDGED = 500
 
@@ -65,7 +69,8 @@ class Connection:
     """A session with the broker. Callbacks run in its network thread and must be quick.
 
     on_connected runs after every (re)connect, once the subscriptions are made; on_message for each message;
-    will gives the last will for the attempt that follows.
+    will gives the last will for the attempt that follows. drive makes what gives it its turns: a thread of its own, or
+    one for many (`agent.link.shared_loop`).
     """
 
     def __init__(
@@ -78,6 +83,7 @@ class Connection:
         will: Callable[[], Message | None] = lambda: None,
         subscriptions: tuple[str, ...] = (),
         persistent: bool = True,
+        drive: Callable[["Connection"], Driver] = OwnThread,
     ) -> None:
         self._server = server
         self._on_message = on_message
@@ -89,11 +95,13 @@ class Connection:
         self._up = threading.Event()
         self._awaited: set[int] = set()
         self._connected_at = 0.0
+        self._attempt = 0
         #: Bytes of topics and bodies, for a simulated device's network figures.
         self.received = 0
         self.sent = 0
-        self._client = self._new_client(credentials, persistent)
-        self._thread = threading.Thread(target=self._run, name="link", daemon=True)
+        self.client = self._new_client(credentials, persistent)
+        self._driver = drive(self)
+        self.pulse = Pulse("link", STANDSTILL_SECONDS, self._driver.thread)
 
     def _new_client(self, credentials: Credentials, persistent: bool) -> paho.Client:
         client = paho.Client(
@@ -111,7 +119,7 @@ class Connection:
         client.on_socket_open = _no_delay
         # With this set, only the network thread writes. Without it paho writes from the thread that publishes, and
         # two of them can tear each other's packets apart when the socket is full.
-        client.on_socket_register_write = lambda *_: None
+        client.on_socket_register_write = lambda *_: self._driver.to_write()
         client.on_connect = self._connected
         client.on_subscribe = self._subscribed
         client.on_disconnect = self._disconnected
@@ -126,7 +134,7 @@ class Connection:
         return self._up.is_set()
 
     def start(self) -> None:
-        self._thread.start()
+        self._driver.start()
 
     def stop(self, farewell: Message | None = None, seconds: float = 1.0) -> None:
         """Say `farewell` if there is a link, then leave for good."""
@@ -134,16 +142,15 @@ class Connection:
             sent.wait(seconds)
         self._stopping.set()
         self._up.clear()
-        self._client.disconnect()
-        if self._thread.is_alive():
-            self._thread.join(seconds)
-        self._client._reset_sockets()  # paho itself closes its wake-up sockets only when it is collected
+        self.client.disconnect()
+        self._driver.leave(seconds)
+        self.client._reset_sockets()  # paho itself closes its wake-up sockets only when it is collected
 
     def publish(self, topic: str, body: bytes, retain: bool = False) -> Delivery | None:
         """Send with QoS 1; None when it could not be handed to a live link (send it again after the next connect)."""
         if not self._up.is_set():
             return None
-        info = self._client.publish(topic, body, qos=1, retain=retain)
+        info = self.client.publish(topic, body, qos=1, retain=retain)
         if info.rc != paho.MQTT_ERR_SUCCESS:
             return None
         self.sent += len(topic) + len(body)
@@ -152,38 +159,42 @@ class Connection:
     def subscribe(self, topic_filter: str) -> None:
         with self._lock:
             self._filters.add(topic_filter)
-        if self._client.is_connected():
-            self._client.subscribe(topic_filter, qos=1)
+        if self.client.is_connected():
+            self.client.subscribe(topic_filter, qos=1)
 
     def unsubscribe(self, topic_filter: str) -> None:
         with self._lock:
             self._filters.discard(topic_filter)
-        if self._client.is_connected():
-            self._client.unsubscribe(topic_filter)
+        if self.client.is_connected():
+            self.client.unsubscribe(topic_filter)
 
-    # --- The network thread ---
+    # --- The network thread: whoever drives it ---
 
-    def _run(self) -> None:
-        attempt = 0
-        while not self._stopping.is_set():
-            self._connected_at = 0.0
-            problem = "the broker closed the connection"
-            try:
-                will = self._will()
-                if will:
-                    self._client.will_set(will.topic, will.body, qos=1, retain=will.retain)
-                going = self._client.connect(self._server.host, self._server.port, KEEPALIVE)
-                while going == paho.MQTT_ERR_SUCCESS:
-                    going = self._client.loop(1.0)
-            except (OSError, ValueError) as failure:
-                problem = str(failure)
-            self._up.clear()
-            steady = self._connected_at and time.monotonic() - self._connected_at > STEADY_SECONDS
-            attempt = 0 if steady else attempt + 1
-            if not self._stopping.is_set():
-                pause = delay(attempt, RETRY_FIRST, RETRY_LONGEST)
-                log.warning("no link to %s:%d (%s), next attempt in %.1f s", *self._address, problem, pause)
-                self._stopping.wait(pause)
+    @property
+    def stopping(self) -> bool:
+        return self._stopping.is_set()
+
+    def wait_for_stop(self, seconds: float) -> None:
+        self._stopping.wait(seconds)
+
+    def connect(self) -> bool:
+        """Begin an attempt: whether the broker's address took it. Raises OSError or ValueError."""
+        self.pulse.beat()
+        self._connected_at = 0.0
+        if will := self._will():
+            self.client.will_set(will.topic, will.body, qos=1, retain=will.retain)
+        return self.client.connect(self._server.host, self._server.port, KEEPALIVE) == paho.MQTT_ERR_SUCCESS
+
+    def lost(self, problem: Exception | None = None) -> float:
+        """The attempt, or the link that it became, has ended; seconds until the next one."""
+        self._up.clear()
+        steady = self._connected_at and time.monotonic() - self._connected_at > STEADY_SECONDS
+        self._attempt = 0 if steady else self._attempt + 1
+        pause = delay(self._attempt, RETRY_FIRST, RETRY_LONGEST)
+        if not self.stopping:
+            why = problem or "the broker closed the connection"
+            log.warning("no link to %s:%d (%s), next attempt in %.1f s", *self._address, why, pause)
+        return pause
 
     @property
     def _address(self) -> tuple[str, int]:

@@ -12,6 +12,7 @@ import logging
 import queue
 import secrets
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,8 @@ from agent.config import ConfigError, Settings
 from agent.files import write_atomically
 from agent.link.backoff import delay
 from agent.link.connection import Connection, Credentials
+from agent.link.driving import Driver, OwnThread
+from agent.pulse import Pulse
 from agent.wire import codec, topics
 from agent.wire.access import ENROLL_LOGINS, enroll_login
 from agent.wire.hardware import Hardware
@@ -76,9 +79,17 @@ def _write(data: Path, identity: Identity) -> None:
 
 
 class Enrollment:
-    """Steps 2 to 4 for one identity."""
+    """Steps 2 to 4 for one identity. on_reply hears each answer that is no acceptance and not the one before."""
 
-    def __init__(self, settings: Settings, identity: Identity, hardware: Hardware, simulated: bool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        identity: Identity,
+        hardware: Hardware,
+        simulated: bool,
+        on_reply: Callable[[EnrollReply], None] = lambda _: None,
+        drive: Callable[[Connection], Driver] = OwnThread,
+    ) -> None:
         token_id, _, token_secret = settings.token.partition(".")
         if not token_secret:
             raise ConfigError(
@@ -87,6 +98,7 @@ class Enrollment:
             )
         login = enroll_login(token_id, secrets.randbelow(ENROLL_LOGINS))
         self._identity = identity
+        self._on_reply = on_reply
         self._data = settings.data
         self._topic = topics.enroll_request(identity.nonce)
         self._body = codec.encode(
@@ -97,6 +109,7 @@ class Enrollment:
                 hardware=hardware,
                 agent_version=__version__,
                 simulated=simulated,
+                tags=settings.tags,
             )
         )
         self._replies: queue.SimpleQueue[EnrollReply] = queue.SimpleQueue()
@@ -108,7 +121,13 @@ class Enrollment:
             on_connected=self._connected.set,
             subscriptions=(topics.enroll_reply(identity.nonce),),
             persistent=False,
+            drive=drive,
         )
+
+    @property
+    def pulse(self) -> Pulse:
+        """Of the link; who runs this waits in a thread of his own."""
+        return self._connection.pulse
 
     def run(self, stop: threading.Event) -> Identity | None:
         """The enrolled identity, already stored; None when stopped before there was one."""
@@ -143,6 +162,7 @@ class Enrollment:
                 if reply != told:
                     asked, told = 0, reply
                     log.warning("enrollment is %s%s", reply.status, f": {reply.reason}" if reply.reason else "")
+                    self._on_reply(reply)
                 # A person may let it in at any time: the next answer can come without a question.
                 reply = self._answer(stop, delay(asked, *PATIENCE["pending" if reply.status == "pending" else "other"]))
         return None

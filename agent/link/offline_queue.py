@@ -15,8 +15,8 @@ log = logging.getLogger(__name__)
 
 #: A day and some hours at one sample in five seconds; about 8 MB on disk.
 LIMIT = 20_000
-#: Samples of one message: some 100 kB, well below what a body may have.
-BATCH = 200
+#: Samples of one message: some 100 kB, and never more than a body may have.
+BATCH = 150
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS samples (id INTEGER PRIMARY KEY AUTOINCREMENT, boot_id TEXT NOT NULL, body BLOB NOT NULL);
@@ -57,6 +57,7 @@ class OfflineQueue:
         database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         # Not WAL: on a disk that ran full it cannot shrink any more, and the queue would stay full for good.
         database.execute("PRAGMA journal_mode=TRUNCATE")
+        database.execute("PRAGMA cache_size=-256")  # KiB; else a long outage leaves 2 MB of pages in memory for good
         database.executescript(_TABLES)
         database.execute("DELETE FROM dropped WHERE boot_id NOT IN (SELECT boot_id FROM samples)")
         return database

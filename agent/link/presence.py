@@ -3,14 +3,14 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from agent import __version__
 from agent.link.connection import Connection, Message
 from agent.wire import codec, topics
 from agent.wire.hardware import DeviceClass, Hardware
-from agent.wire.messages import Active, Config, State
+from agent.wire.messages import Active, Restraint, Runtime, State
 
 #: Sequence numbers of one connection. Its last will has the highest, so the will passes every state of its own
 #: connection, and the first state of the next connection passes the will.
@@ -24,9 +24,11 @@ class Facts:
     device_class: DeviceClass
     hardware: Hardware
     active: Active | None = None
+    runtime: Runtime | None = None
     config_version: int = 0
-    config: Config = field(default_factory=Config)
+    mode: Literal["full", "slim", "hybrid"] = "full"
     idle: bool = True
+    restraints: tuple[Restraint, ...] = ()
 
 
 class Presence:
@@ -86,9 +88,11 @@ class Presence:
             device_class=facts.device_class,
             hardware=facts.hardware,
             active=facts.active,
+            runtime=facts.runtime,
             config_version=facts.config_version,
-            mode=facts.config.mode,
+            mode=facts.mode,
             idle=facts.idle,
+            restraints=facts.restraints,
         )
 
     def _absent(self, seq: int) -> Message:

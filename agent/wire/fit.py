@@ -24,9 +24,10 @@ class Need:
     storage: int
 
 
-def memory_budget(memory_bytes: int) -> int:
-    """Bytes that a model may take of a device's memory."""
-    return int(memory_bytes * MEMORY_SHARE)
+def memory_budget(memory_bytes: int, own: int = 0) -> int:
+    """Bytes that a model may take of a device's memory; `own` is the budget that an operator gave it, 0: none."""
+    share = int(memory_bytes * MEMORY_SHARE)
+    return min(share, own) if own else share
 
 
 def written(size: int) -> int:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from agent.wire import latency
 from agent.wire.hardware import Hardware
 from agent.wire.manifest import Digest
 
@@ -15,7 +16,17 @@ Epoch = Annotated[float, msgspec.Meta(ge=0, le=32_503_680_000)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Figure = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
+#: What is counted between two samples, and added up for a fleet over an hour.
+Tally = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
+#: What is counted between two samples, and is looked at sample by sample.
+Few = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Bin = Annotated[int, msgspec.Meta(ge=latency.FIRST, le=latency.LAST)]
+Bins = Annotated[dict[Bin, Annotated[int, msgspec.Meta(ge=1, le=2**31)]], msgspec.Meta(max_length=latency.MOST)]
 Secret = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{32,128}$")]
+
+
+#: The runtime's name, and the stand-in's in a deployment's evidence, on a device that infers nothing.
+LIGHT = "light: no inference"
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -31,6 +42,8 @@ class EnrollRequest(Message, frozen=True):
     hardware: Hardware
     agent_version: Annotated[str, msgspec.Meta(max_length=64)]
     simulated: bool = False
+    #: As in `site=berlin` (agent.wire.tags). They are the device's first ones; people may change them on the server.
+    tags: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=128)], ...], msgspec.Meta(max_length=32)] = ()
 
 
 class EnrollReply(Message, frozen=True):
@@ -49,6 +62,45 @@ class Active(Message, frozen=True):
     since: Epoch = 0
 
 
+class Budgets(Message, frozen=True):
+    """What a decision may take in ms, by stage and in all."""
+
+    preprocess: Figure = 50
+    compute: Figure = 30
+    total: Figure = 100
+
+
+class Runtime(Message, frozen=True):
+    """What runs the model: the library, what that uses, threads of a decision, and what a decision may take.
+
+    p50 is of the golden observations, in ms; tried is how many ways of running this model were measured here.
+    """
+
+    name: Annotated[str, msgspec.Meta(max_length=64)]
+    provider: Annotated[str, msgspec.Meta(max_length=64)] = "CPU"
+    threads: Count = 1
+    p50: Figure = 0
+    tried: Count = 0
+    budgets: Budgets = Budgets()
+
+
+class Restraint(Message, frozen=True):
+    """A step that the device has taken to stay within a budget, in force since `since`.
+
+    used and limit are what led to it, in the budget's unit: bytes, percent of all cores, W or °C. level is what is
+    left: threads of a decision, or the share (0 to 1) of the usual rate, or of the time for other programs' requests.
+    source is that of a power.
+    """
+
+    step: Literal["drop_caches", "fewer_threads", "lower_rate", "smaller_variant", "refuse"]
+    budget: Literal["memory", "cpu", "power", "temperature"]
+    since: Epoch
+    used: Figure
+    limit: Figure
+    level: Figure = 0
+    source: Literal["", "measured", "estimated"] = ""
+
+
 class State(Message, frozen=True):
     """Reported state; also the last will. `seq` rises within one boot, the will passing every state of its connection.
 
@@ -63,25 +115,40 @@ class State(Message, frozen=True):
     device_class: Annotated[str, msgspec.Meta(max_length=32)] = ""
     hardware: Hardware | None = None
     active: Active | None = None
+    runtime: Runtime | None = None
     config_version: Count = 0
     mode: Literal["full", "slim", "hybrid"] = "full"
     #: True: nothing depends on the next decision, so this is a good moment to change something.
     idle: bool = True
+    #: The oldest first.
+    restraints: Annotated[tuple[Restraint, ...], msgspec.Meta(max_length=8)] = ()
 
 
 class Stages(Message, frozen=True):
-    """Mean milliseconds of a decision in each stage; L_total is their sum."""
+    """Mean milliseconds of a decision in each stage; L_total is their sum. network: asking the server (hybrid mode)."""
 
     queue: Figure = 0
     preprocess: Figure = 0
     compute: Figure = 0
     postprocess: Figure = 0
+    network: Figure = 0
+
+
+class Over(Message, frozen=True):
+    """Budgets that were broken: decisions by stage and in all; 1 for bandwidth or power when the mean was over it."""
+
+    preprocess: Few = 0
+    compute: Few = 0
+    total: Few = 0
+    bandwidth: Few = 0
+    power: Few = 0
 
 
 class Sample(Message, frozen=True):
     """One look at a device. Bytes, percent of all cores, bytes/s (network), °C, W, J, ms.
 
     What this device cannot know is absent. Counters (decisions, errors, …) are those since the previous sample.
+    remote_…: requests that went to the server in hybrid mode, those that it answered, and bytes of them that were sent.
     """
 
     seq: Count
@@ -98,19 +165,27 @@ class Sample(Message, frozen=True):
     power_source: Literal["", "measured", "estimated"] = ""
     energy_per_action: Figure | None = None
     agent_memory: Count | None = None
-    interval: Figure = 0
-    decisions: Count = 0
+    interval: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 0
+    decisions: Tally = 0
     latency_p50: Figure | None = None
     latency_p95: Figure | None = None
+    #: How many decisions took how long, by the bins of agent.wire.latency.
+    latency: Bins = {}
     stages: Stages | None = None
-    errors: Count = 0
-    not_finite: Count = 0
-    cache_lookups: Count = 0
-    cache_hits: Count = 0
-    episodes: Count = 0
-    successes: Count = 0
+    over: Over | None = None
+    #: Requests whose deadline passed while they waited: not computed, and no decisions.
+    refused: Few = 0
+    errors: Tally = 0
+    not_finite: Tally = 0
+    cache_lookups: Tally = 0
+    cache_hits: Tally = 0
+    episodes: Tally = 0
+    successes: Tally = 0
+    remote_asked: Tally = 0
+    remote_answered: Tally = 0
+    remote_bytes: Count = 0
     queued: Count = 0
-    manifest: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    manifest: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?$")] = ""
 
 
 class Telemetry(Message, frozen=True):
@@ -128,6 +203,7 @@ class DeploymentReport(Message, frozen=True):
     seq: Count
     at: Epoch
     state: Literal[
+        "notified",
         "downloading",
         "verified",
         "installing",
@@ -188,6 +264,18 @@ class Config(Message, frozen=True):
     device_class: Literal["", "embedded", "mobile", "edge_server"] = ""
     #: Bytes of blocks a second, at most; 0: no limit of its own.
     transfer_rate: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 0
+    #: Budgets; 0: none. The agent's own, its model included: bytes of memory, and percent of all cores.
+    memory_budget: Annotated[int, msgspec.Meta(ge=0, le=2**44)] = 0
+    cpu_budget: Annotated[float, msgspec.Meta(ge=0, le=100)] = 0
+    #: The whole device's, since that is what sensors see: W on average, and °C of its hottest zone.
+    power_budget: Annotated[float, msgspec.Meta(ge=0, le=10_000)] = 0
+    temperature_budget: Annotated[float, msgspec.Meta(ge=0, le=150)] = 0
+    #: What a decision may take, in ms, by stage and in all; 0: what the policy card says, else the agent's default.
+    preprocess_budget: Annotated[float, msgspec.Meta(ge=0, le=60_000)] = 0
+    compute_budget: Annotated[float, msgspec.Meta(ge=0, le=60_000)] = 0
+    total_budget: Annotated[float, msgspec.Meta(ge=0, le=60_000)] = 0
+    #: What the device may send and receive, in Mbit/s; 0: the agent's default.
+    bandwidth_budget: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 0
 
 
 class Desired(Message, frozen=True):

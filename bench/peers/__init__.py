@@ -139,9 +139,8 @@ def _theirs(tool: str, folder: Path, name: str) -> Path | str:
     out = folder / f"{name}-{tool}.onnx"
     _say(f"{tool} on {name} …")
     try:
-        _in_environment(
-            "tools.py", tool, *(str(folder / f"{name}{end}") for end in (".onnx", "-calibration.npz")), str(out)
-        )
+        given = (str(folder / f"{name}{end}") for end in (".onnx", "-calibration.npz"))
+        _in_environment(folder, "tools.py", tool, *given, str(out))
     except subprocess.TimeoutExpired:
         return f"it took more than {SECONDS} s"
     except subprocess.CalledProcessError as problem:

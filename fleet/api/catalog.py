@@ -7,19 +7,10 @@ from ninja.pagination import paginate
 
 from fleet.accounts.roles import Role
 from fleet.api.auth import allow
+from fleet.api.catalog_schemas import OptimizeIn, ReleaseIn, ReleaseOut, TrialOut, VariantOut, VersionOut
 from fleet.api.jobs import out as job_out
 from fleet.api.lists import Paged
-from fleet.api.schemas import (
-    DeviceClassName,
-    JobOut,
-    OptimizeIn,
-    Problem,
-    ReleaseIn,
-    ReleaseOut,
-    TrialOut,
-    VariantOut,
-    VersionOut,
-)
+from fleet.api.schemas import DeviceClassName, JobOut, Problem
 from fleet.catalog import services
 from fleet.catalog.models import Model, ModelVersion, Release, Trial, Variant
 from fleet.errors import Refused

@@ -1,48 +1,45 @@
-"""Devices, groups, enrollment tokens, and what happened."""
+"""Devices, enrollment tokens, and what happened."""
 
 from datetime import datetime
 
-from django.db.models import Count
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
-from ninja import Router, Status
+from ninja import Query, Router, Status
 from ninja.pagination import paginate
 
 from agent.wire.states import Admission
 from fleet.accounts.roles import Role
 from fleet.api.auth import allow
-from fleet.api.lists import Number, Paged, Search
-from fleet.api.schemas import (
-    Changed,
+from fleet.api.device_schemas import (
     CommandIn,
     CommandOut,
     DeviceChange,
-    DeviceClassName,
     DeviceOut,
     DevicesIn,
-    EventOut,
-    GroupIn,
-    GroupOut,
-    JobOut,
     NewTokenOut,
-    Problem,
     SampleOut,
+    TagsIn,
     TokenIn,
     TokenOut,
 )
+from fleet.api.lists import Number, Paged, Search
+from fleet.api.schemas import Changed, DeviceClassName, EventOut, JobOut, Problem, SearchProblem
 from fleet.audit.models import Event
-from fleet.devices import liveness, services
+from fleet.devices import liveness, services, tagging
 from fleet.devices.models import Device, EnrollmentToken, Group
+from fleet.errors import Refused
 from fleet.jobs import services as jobs
 from fleet.rollouts import services as rollouts
 from fleet.rollouts.models import Command
+from fleet.search.conditions import matching
 
 router = Router()
 WRONG = {409: Problem}
+UNREADABLE = {422: SearchProblem}
 
 
 def _devices():
-    return Device.objects.filter(retired_at=None)
+    return Device.objects.filter(retired_at=None).prefetch_related("tags")
 
 
 def _out(device: Device, now: datetime) -> Device:
@@ -60,29 +57,29 @@ class _Live(Paged):
         return page
 
 
-@router.get("/devices", response=list[DeviceOut], tags=["devices"])
+@router.get("/devices", response={200: list[DeviceOut], **UNREADABLE}, tags=["devices"])
 @paginate(_Live)
 def devices(
     request,
-    search: Search = "",
+    search: str = Query("", description="the search language: `class:mobile tag:site=berlin offline`"),
     device_class: DeviceClassName | None = None,
     state: liveness.Liveness | None = None,
     live: liveness.Liveness | None = None,
     admission: Admission | None = None,
     group: Search = "",
 ):
-    """Devices by name; filters narrow the list. `live` is another name of `state`."""
-    rows = _devices()
-    if search:
-        rows = rows.filter(name__icontains=search)
+    """Devices by name; the other filters narrow what the search finds. `live` is another name of `state`."""
+    now = timezone.now()
+    rows = matching(search, now).prefetch_related("tags")
     if device_class:
         rows = rows.filter(device_class=device_class)
     if admission:
         rows = rows.filter(admission=admission)
     if group:
-        rows = rows.filter(groups__name=group)
+        named = Group.objects.filter(name=group).first()
+        rows = rows.filter(pk__in=named.members().values("pk")) if named else rows.none()
     for wanted in filter(None, (state, live)):
-        rows = liveness.filter_by(rows, wanted, timezone.now())
+        rows = liveness.filter_by(rows, wanted, now)
     return rows
 
 
@@ -97,6 +94,17 @@ def reject(request, body: DevicesIn):
     return {"changed": services.reject(_devices().filter(pk__in=body.devices), request.user)}
 
 
+@router.post(
+    "/devices/tags", response={200: Changed, **WRONG, **UNREADABLE}, auth=allow(Role.OPERATOR), tags=["devices"]
+)
+def tag(request, body: TagsIn):
+    """Add tags to many devices, and take others from them."""
+    if (body.devices is None) == (body.search is None):
+        raise Refused("Name devices or a search, not both.")
+    chosen = _devices().filter(pk__in=body.devices) if body.search is None else matching(body.search)
+    return {"changed": tagging.change(list(chosen.only("pk")), request.user, body.add, body.remove)}
+
+
 @router.get("/devices/{device_id}", response=DeviceOut, tags=["devices"])
 def device(request, device_id: str):
     return _out(get_object_or_404(_devices(), pk=device_id), timezone.now())
@@ -104,12 +112,20 @@ def device(request, device_id: str):
 
 @router.patch("/devices/{device_id}", response={200: DeviceOut, **WRONG}, auth=allow(Role.OPERATOR), tags=["devices"])
 def change_device(request, device_id: str, change: DeviceChange):
-    """Rename a device, or change its desired settings."""
+    """Rename a device, change its desired settings, its tags or its time zone, pin it to what it runs."""
     found = get_object_or_404(_devices(), pk=device_id)
     if change.name is not None:
         services.rename(found, change.name, request.user)
     if change.config is not None:
-        services.set_config(found, change.config, request.user)
+        services.set_config(found, change.config, request.user, confirmed=change.confirmed)
+    if change.tags is not None:
+        tagging.replace(found, change.tags, request.user)
+    if change.time_zone is not None:
+        services.set_time_zone([found], change.time_zone, request.user)
+    if change.pinned:
+        services.pin(found, change.pinned, request.user)
+    elif change.pinned == "" and found.pinned:
+        services.unpin(found, request.user)
     return device(request, device_id)
 
 
@@ -131,11 +147,15 @@ def samples(request, device_id: str, since: datetime | None = None):
 @router.post(
     "/devices/{device_id}/reoptimize", response={201: JobOut, **WRONG}, auth=allow(Role.OPERATOR), tags=["devices"]
 )
-def reoptimize(request, device_id: str):
-    """Measure candidates on the device itself, and deploy the best one there."""
+def reoptimize(request, device_id: str, lighter: bool = False):
+    """Measure candidates on the device itself, and deploy the best one there.
+
+    With `lighter`, the one that takes the least of what the device asks for less of.
+    """
     from fleet.api.jobs import out
 
-    return Status(201, out(jobs.start_reoptimization(get_object_or_404(_devices(), pk=device_id), request.user)))
+    found = get_object_or_404(_devices(), pk=device_id)
+    return Status(201, out(jobs.start_reoptimization(found, request.user, lighter=lighter)))
 
 
 @router.get("/devices/{device_id}/commands", response=list[CommandOut], tags=["devices"])
@@ -165,46 +185,6 @@ def cancel_command(request, command_id: str):
     return command(request, command_id)
 
 
-# --- Groups ---------------------------------------------------------------------------------------------------------
-
-
-def _groups():
-    return Group.objects.annotate(device_count=Count("devices"))
-
-
-def _group_out(group) -> dict:
-    return {"name": group.name, "description": group.description, "devices": group.device_count}
-
-
-@router.get("/groups", response=list[GroupOut], tags=["groups"])
-def groups(request):
-    return [_group_out(group) for group in _groups()]
-
-
-@router.post("/groups", response={201: GroupOut, **WRONG}, auth=allow(Role.OPERATOR), tags=["groups"])
-def create_group(request, body: GroupIn):
-    made = services.create_group(body.name, body.description, request.user)
-    return Status(201, _group_out(_groups().get(pk=made.pk)))
-
-
-@router.post("/groups/{name}/devices", response=Changed, auth=allow(Role.OPERATOR), tags=["groups"])
-def add_to_group(request, name: str, body: DevicesIn):
-    group = get_object_or_404(Group, name=name)
-    return {"changed": services.add_to_group(group, _devices().filter(pk__in=body.devices), request.user)}
-
-
-@router.post("/groups/{name}/devices/remove", response=Changed, auth=allow(Role.OPERATOR), tags=["groups"])
-def remove_from_group(request, name: str, body: DevicesIn):
-    group = get_object_or_404(Group, name=name)
-    return {"changed": services.remove_from_group(group, _devices().filter(pk__in=body.devices), request.user)}
-
-
-@router.delete("/groups/{name}", response={204: None}, auth=allow(Role.OPERATOR), tags=["groups"])
-def delete_group(request, name: str):
-    services.delete_group(get_object_or_404(Group, name=name), request.user)
-    return Status(204, None)
-
-
 # --- Enrollment -----------------------------------------------------------------------------------------------------
 
 
@@ -219,7 +199,7 @@ def create_token(request, body: TokenIn):
     """A token that devices enroll with. Its text is in this answer and nowhere else."""
     group = get_object_or_404(Group, name=body.group) if body.group else None
     token, text = services.create_token(
-        body.name, request.user, body.max_uses, body.auto_accept, body.expires_at, group
+        body.name, request.user, body.max_uses, body.auto_accept, body.expires_at, group, body.tags
     )
     token.token = text
     return Status(201, token)

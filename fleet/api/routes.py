@@ -6,10 +6,11 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError
 
 from fleet.accounts.roles import Role, role_of
-from fleet.api import catalog, devices, jobs, rollouts, transfer
+from fleet.api import alerts, catalog, devices, groups, inference, jobs, planner, rollouts, transfer, views
 from fleet.api.auth import allow
 from fleet.api.schemas import MeOut
 from fleet.errors import Refused
+from fleet.search.errors import SearchError
 
 api = NinjaAPI(
     title="Edgefleet",
@@ -23,6 +24,12 @@ api = NinjaAPI(
 @api.exception_handler(Refused)
 def refused(request, problem):
     return api.create_response(request, {"detail": str(problem)}, status=409)
+
+
+@api.exception_handler(SearchError)
+def unreadable(request, problem):
+    answer = {"detail": str(problem), "at": problem.at, "length": problem.length, "instead": problem.instead}
+    return api.create_response(request, answer, status=422)
 
 
 @api.exception_handler(HttpError)
@@ -44,7 +51,12 @@ def unknown(request, rest):
 
 
 api.add_router("", devices.router)
+api.add_router("", groups.router)
 api.add_router("", catalog.router)
 api.add_router("", jobs.router)
 api.add_router("", rollouts.router)
 api.add_router("", transfer.router)
+api.add_router("", planner.router)
+api.add_router("", inference.router)
+api.add_router("", views.router)
+api.add_router("", alerts.router)

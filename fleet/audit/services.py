@@ -23,7 +23,10 @@ def record_many(events: Iterable[Event]) -> None:
 
 
 def announce(*topics: str) -> None:
-    """Tell open pages that `fleet`, `device:<id>`, `rollout:<id>`, `job:<id>`, `version:<id>` or `groups` changed."""
+    """Tell open pages that `fleet`, `device:<id>`, `rollout:<id>`, `job:<id>`, `version:<id>` or `groups` changed.
+
+    `samples:<id>` are a device's samples, `device:<id>` is all else about it.
+    """
     if topics:
         Signal.objects.create(topics=sorted(set(topics)))
         wake.knock()

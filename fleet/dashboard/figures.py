@@ -1,11 +1,15 @@
-"""Numbers as people read them. Pure: a value in, a figure out; what is not known says so and is never a zero."""
+"""Numbers as people read them: a value in, a figure out; what is not known says so and is never a zero."""
 
 from dataclasses import dataclass
 
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
 from fleet import units
+from fleet.sentences import said
 from fleet.units import NBSP, Number, digits
 
-NOT_REPORTED = "not reported"
+NOT_REPORTED = _("not reported")
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -18,7 +22,7 @@ class Figure:
 
     def __str__(self) -> str:
         if not self.value:
-            return NOT_REPORTED
+            return str(NOT_REPORTED)
         return f"{self.value}{NBSP}{self.unit}" if self.unit else self.value
 
     def __bool__(self) -> bool:
@@ -47,6 +51,16 @@ def percent(share: Number | None, places: int = 1) -> Figure:
     return UNKNOWN if share is None else Figure(f"{share * 100:.{places}f}", "%")
 
 
+def nearly(share: Number | None, places: int = 1) -> Figure:
+    """As percent, but never all or none where it is not: > 99.9 %, < 0.1 %."""
+    if share is None or share in (0, 1):
+        return percent(share, places)
+    least = 10.0**-places
+    if share * 100 < least / 2:
+        return Figure(f"< {least:.{places}f}", "%")
+    return Figure(f"> {100 - least:.{places}f}", "%") if (1 - share) * 100 < least / 2 else percent(share, places)
+
+
 def share(part: Number | None, whole: Number | None) -> float | None:
     """part / whole; None when there is nothing to divide by."""
     if part is None or not whole:
@@ -62,13 +76,20 @@ def watts(value: Number | None) -> Figure:
     return UNKNOWN if value is None else Figure(digits(value), "W")
 
 
+def joules(value: Number | None) -> Figure:
+    if value is None:
+        return UNKNOWN
+    size, unit = next((each for each in ((1e6, "MJ"), (1e3, "kJ"), (1, "J")) if value >= each[0]), (1e-3, "mJ"))
+    return Figure(digits(value / size), unit)
+
+
 def count(value: int | None) -> str:
-    return NOT_REPORTED if value is None else f"{value:,}"
+    return str(NOT_REPORTED) if value is None else f"{value:,}"
 
 
 def plural(number: int, word: str, words: str = "") -> str:
-    """`1 device`, `2,418 devices`."""
-    return f"{number:,} {word if number == 1 else words or word + 's'}"
+    """`1 device`, `2,418 devices`; in the language of now, which the gathered sentences know both forms in."""
+    return said(f"{number:,} {word if number == 1 else words or word + 's'}")
 
 
 def signed_percent(share: Number | None) -> Figure:
@@ -91,9 +112,9 @@ def points(value: Number | None) -> Figure:
     if value is None:
         return UNKNOWN
     sign = MINUS if value < 0 else ("+" if value > 0 else "")
-    return Figure(f"{sign}{abs(value):.1f}", "points")
+    return Figure(f"{sign}{abs(value):.1f}", gettext("points"))
 
 
 def duration(seconds: Number | None) -> str:
     """`4 s`, `12 min`, `3 h 5 min`, `2 d 4 h`."""
-    return NOT_REPORTED if seconds is None else units.duration(seconds)
+    return str(NOT_REPORTED) if seconds is None else said(units.duration(seconds))

@@ -9,9 +9,9 @@ PER_PAGE = (50, 100)
 MAX_TEXT = 100
 
 
-def text(params: Mapping[str, str], name: str) -> str:
+def text(params: Mapping[str, str], name: str, longest: int = MAX_TEXT) -> str:
     """A search text, without NUL (PostgreSQL refuses it) and bounded."""
-    return params.get(name, "").replace("\0", "").strip()[:MAX_TEXT]
+    return params.get(name, "").replace("\0", "").strip()[:longest]
 
 
 def choice(params: Mapping[str, str], name: str, allowed: Sequence[str], default: str = "") -> str:

@@ -4,7 +4,8 @@
 2. Every `INTERVAL`, or after a knock (fleet.audit.wake), the reader asks once for signals it has not seen. Those of
    the last `OVERLAP` are asked for again: a transaction that began earlier may commit later with a smaller number.
 3. Each stream holds the set of its topics that changed and were not sent yet: it coalesces, and cannot grow.
-4. A new stream first hears the signals of the last `OVERLAP`, which its page may just have missed.
+4. A device that falls silent announces nothing: every `SILENCE` the reader asks which ones did since it asked last.
+5. A new stream first hears the signals of the last `OVERLAP`, which its page may just have missed.
 """
 
 import asyncio
@@ -24,6 +25,8 @@ from django.utils import timezone
 
 from fleet.audit.models import Signal
 from fleet.audit.wake import Door
+from fleet.devices.liveness import passed
+from fleet.devices.models import Device
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +34,9 @@ INTERVAL = 0.4
 #: The same, where a knock is waited for on top.
 KNOCK_INTERVAL = 0.1
 OVERLAP = timedelta(seconds=5)
+SILENCE = timedelta(seconds=5)
+#: Devices that are named when they fall silent; lists of devices hear of any number.
+NAMED = 1000
 KEEP_ALIVE = 15.0
 #: A stream ends after this long, and the browser opens the next: a person who lost access is noticed.
 LIFETIME = 600.0
@@ -70,6 +76,7 @@ class Hub:
         self._task: asyncio.Task[None] | None = None
         self._seen: dict[int, tuple[datetime, tuple[str, ...]]] = {}
         self._low = 0
+        self._asked = timezone.now()
 
     def join(self, topics: frozenset[str]) -> Listener:
         listener = Listener(topics)
@@ -96,7 +103,7 @@ class Hub:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        self._seen, self._low = {}, 0
+        self._seen, self._low, self._asked = {}, 0, timezone.now()
         thread = ThreadPoolExecutor(1, thread_name_prefix="live")
         door = Door()
         try:
@@ -111,13 +118,13 @@ class Hub:
     async def _look(self, loop: asyncio.AbstractEventLoop, thread: ThreadPoolExecutor) -> None:
         try:
             rows = await loop.run_in_executor(thread, _read, self._low)
+            announced = set(await loop.run_in_executor(thread, self._silent))
         except Error as problem:
             if any(listener.fresh is not False for listener in self.listeners):
                 log.warning("Open pages are not told of changes: the signals cannot be read: %s", problem)
             for listener in self.listeners:
                 listener.health(False)
             return
-        announced: set[str] = set()
         for number, at, topics in rows:
             if number not in self._seen:
                 self._seen[number] = (at, tuple(topics))
@@ -126,6 +133,14 @@ class Hub:
         for listener in self.listeners:
             listener.health(True)
             listener.tell(announced)
+
+    def _silent(self) -> list[str]:
+        now = timezone.now()
+        if now - self._asked < SILENCE:
+            return []
+        fell = list(Device.objects.filter(passed(self._asked, now)).values_list("pk", flat=True)[:NAMED])
+        self._asked = now
+        return ["fleet", "devices", "groups", *(f"device:{pk}" for pk in fell)] if fell else []
 
     def _forget(self, before: datetime) -> None:
         old = [number for number, (at, _) in self._seen.items() if at < before]
@@ -147,7 +162,7 @@ hub = Hub()
 
 
 async def stream(topics: frozenset[str]) -> AsyncIterator[str]:
-    """Server-sent events: `hello`, then `changed` with its topics, `stale` and `fresh`; a comment now and then."""
+    """Server-sent events: `hello`, `changed` with its topics, `stale`, `fresh`; `here` when there is nothing to say."""
     _end_with_the_server()
     listener = hub.join(topics)
     ends = asyncio.get_running_loop().time() + LIFETIME
@@ -159,7 +174,7 @@ async def stream(topics: frozenset[str]) -> AsyncIterator[str]:
                 async with asyncio.timeout(KEEP_ALIVE):
                     await listener.woken.wait()
             except TimeoutError:
-                yield ": still here\n\n"
+                yield "event: here\ndata: {}\n\n"
                 continue
             listener.woken.clear()
             if listener.fresh is not None and listener.fresh is not told:

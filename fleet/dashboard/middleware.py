@@ -1,11 +1,14 @@
-"""What every answer of the pages goes through: where a form's own address leads, and what a page may load."""
+"""What every answer goes through: its language, where a form's own address leads, and what a page may load."""
 
 from collections.abc import Awaitable, Callable
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 from django.http.response import HttpResponseRedirect
+from django.middleware.locale import LocaleMiddleware
 from django.urls import NoReverseMatch, Resolver404, resolve, reverse
+from django.utils import translation
 
 #: SHA-256 of nothing: Plotly makes one empty <style> element and fills it through the CSSOM, which no policy forbids.
 EMPTY_STYLE = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
@@ -23,6 +26,21 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+
+
+#: Addresses that programs read, and files that are data: English, whatever a browser or a cookie asks for.
+ENGLISH = ("/api/", "/export/", "/metrics")
+
+
+class Language(LocaleMiddleware):
+    """Pages are in the language that was chosen, else in the one that the browser asks for."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        if request.path_info.startswith(ENGLISH):
+            translation.activate(settings.LANGUAGE_CODE)
+            request.LANGUAGE_CODE = translation.get_language()
+        else:
+            super().process_request(request)
 
 
 class _Answered:

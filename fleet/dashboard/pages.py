@@ -7,11 +7,11 @@ from django.contrib import messages
 from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.utils import translation
 from django.utils.cache import patch_vary_headers
 from django.utils.http import url_has_allowed_host_and_scheme
 from django_htmx.http import HttpResponseClientRedirect
 
+from fleet import sentences
 from fleet.errors import Refused
 
 
@@ -43,10 +43,7 @@ def page(
 ) -> HttpResponse:
     """The whole page; or, when htmx asks for the element with one of the ids in `parts`, that part's template alone."""
     wanted = request.htmx.target if request.htmx else None
-    # The pages are written in English: another language of the browser would translate a few words of forms, and put
-    # commas into numbers that scripts read.
-    with translation.override("en"):
-        response = render(request, (parts or {}).get(wanted or "", template), dict(context), status=status)
+    response = render(request, (parts or {}).get(wanted or "", template), dict(context), status=status)
     # The same address gives a page or a part of it: a browser must not show one for the other when it goes back.
     patch_vary_headers(response, ("HX-Request", "HX-Target", "Cookie"))
     response.headers.setdefault("Cache-Control", "private, no-cache")
@@ -72,7 +69,7 @@ def act(request: HttpRequest, action: Callable[[], str]) -> bool:
     try:
         said = action()
     except Refused as problem:
-        messages.error(request, str(problem))
+        messages.error(request, sentences.said(str(problem)))
         return False
     messages.success(request, said)
     return True
@@ -85,7 +82,7 @@ def saved(form: BaseForm, action: Callable[[], Any], field: str | None = None) -
     try:
         action()
     except Refused as problem:
-        form.add_error(field, str(problem))
+        form.add_error(field, sentences.said(str(problem)))
         return False
     return True
 

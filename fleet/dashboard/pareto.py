@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
+from django.utils.translation import gettext
+
 from fleet.dashboard.figures import file_size
 from fleet.dashboard.placement import Mark, places
 from fleet.units import NBSP
@@ -43,15 +45,23 @@ class Gate:
     @property
     def line(self) -> str:
         """The few words at the line."""
-        return f"{'intervals' if self.whole else 'success'} above {self.least:.1f} %"
+        said = gettext("intervals above {least} %") if self.whole else gettext("success above {least} %")
+        return said.format(least=f"{self.least:.1f}")
 
     @property
     def words(self) -> str:
         """What it asks for, as a sentence."""
-        points = f"{self.allowed:g} point{'' if self.allowed == 1 else 's'} below the original"
+        points = (
+            gettext("{points} point below the original")
+            if self.allowed == 1
+            else gettext("{points} points below the original")
+        )
+        points = points.format(points=f"{self.allowed:g}")
         if self.whole:
-            return f"The whole bar must stay above the line, {points}: it must be proven that no more is lost."
-        return f"The mark must stay above the line, {points}; its bar may reach below."
+            return gettext(
+                "The whole bar must stay above the line, {points}: it must be proven that no more is lost."
+            ).format(points=points)
+        return gettext("The mark must stay above the line, {points}; its bar may reach below.").format(points=points)
 
 
 def frontier(points: Sequence[Point]) -> list[Point]:
@@ -69,15 +79,15 @@ def figure(points: Sequence[Point], quality: str, limit_ms: float, gate: Gate | 
     box = box_of(points, limit_ms, gate)
     where = dict(zip(points, places(_marks(points, box)), strict=True))
     groups = (
-        ("Gates not passed", [p for p in points if not p.usable], "x-thin-open", "var(--bad-fill)"),
+        (gettext("Gates not passed"), [p for p in points if not p.usable], "x-thin-open", "var(--bad-fill)"),
         (
-            "Beaten by another",
+            gettext("Beaten by another"),
             [p for p in points if p.usable and p not in edge and not p.won],
             "circle-open",
             "var(--c6)",
         ),
-        ("On the frontier", [p for p in edge if not p.won], "circle", "var(--c1)"),
-        ("Chosen", [p for p in points if p.won], "star", "var(--c1)"),
+        (gettext("On the frontier"), [p for p in edge if not p.won], "circle", "var(--c1)"),
+        (gettext("Chosen"), [p for p in points if p.won], "star", "var(--c1)"),
     )
     traces: list[dict[str, Any]] = [
         {
@@ -94,8 +104,11 @@ def figure(points: Sequence[Point], quality: str, limit_ms: float, gate: Gate | 
     shapes, words = _gates(points, box, limit_ms, gate)
     layout: dict[str, Any] = {
         "hovermode": "closest",
-        "xaxis": {"title": {"text": "p95 (ms), lower is better"}, "range": [box.left, box.right]},
-        "yaxis": {"title": {"text": f"{quality}, higher is better"}, "range": [box.low, box.high]},
+        "xaxis": {"title": {"text": gettext("p95 (ms), lower is better")}, "range": [box.left, box.right]},
+        "yaxis": {
+            "title": {"text": gettext("{quality}, higher is better").format(quality=quality)},
+            "range": [box.low, box.high],
+        },
         "margin": {"l": 52, "r": 16, "t": 12, "b": 40},
         "shapes": shapes,
         "annotations": words,
@@ -173,7 +186,7 @@ def _gates(points: Sequence[Point], box: Box, limit_ms: float, gate: Gate | None
         shapes.append(
             {"type": "line", "x0": limit_ms, "x1": limit_ms, "yref": "paper", "y0": 0, "y1": 1, "line": dashed}
         )
-    promise = f"{limit_ms:g} ms allowed"
+    promise = gettext("{limit} ms allowed").format(limit=f"{limit_ms:g}")
     # Far to the right it is no line that one could see: the words say on which side it is.
     words.append(
         _said(f"{promise} ", limit_ms, 1, "right", "top", yref="paper")
@@ -187,7 +200,7 @@ def _gates(points: Sequence[Point], box: Box, limit_ms: float, gate: Gate | None
         words.append(_said(gate.line, end, gate.least, across, down, xref="paper"))
         good = {"type": "rect", "x0": box.left, "x1": min(limit_ms, box.right), "y0": gate.least, "y1": box.high}
         shapes.append({**good, "layer": "below", "line": {"width": 0}, "fillcolor": "var(--ok-tint)", "opacity": 0.6})
-        passes = "passes with its whole bar here" if gate.whole else "passes both gates"
+        passes = gettext("passes with its whole bar here") if gate.whole else gettext("passes both gates")
         words.append(_said(f" {passes}", 0, 1, "left", "top", "var(--ok)", xref="paper", yref="paper"))
     return shapes, words
 
@@ -230,7 +243,13 @@ def _trace(
         },
         "customdata": [[_plain(point.name), str(file_size(point.size)), _between(point)] for point in points],
         "hovertemplate": (
-            f"%{{customdata[0]}}: %{{y:.2f}}{NBSP}%%{{customdata[2]}} at %{{x:.3~g}}{NBSP}ms, %{{customdata[1]}}"
+            gettext("{name}: {quality}{interval} at {latency}, {size}").format(
+                name="%{customdata[0]}",
+                quality=f"%{{y:.2f}}{NBSP}%",
+                interval="%{customdata[2]}",
+                latency=f"%{{x:.3~g}}{NBSP}ms",
+                size="%{customdata[1]}",
+            )
         ),
     }
 
@@ -240,7 +259,11 @@ def _label(point: Point) -> str:
 
 
 def _between(point: Point) -> str:
-    return "" if point.low is None or point.high is None else f" (95 % interval {point.low:.1f} to {point.high:.1f})"
+    return (
+        ""
+        if point.low is None or point.high is None
+        else gettext(" (95 % interval {low} to {high})").format(low=f"{point.low:.1f}", high=f"{point.high:.1f}")
+    )
 
 
 def _plain(name: str) -> str:

@@ -105,7 +105,8 @@ class Stack:
             (
                 *(sys.executable, "-m", "uvicorn", "fleet.asgi:application", "--host", "127.0.0.1"),
                 *("--port", str(self.web_port), "--no-access-log", "--log-level", "warning"),
-                *("--timeout-graceful-shutdown", "1", "--lifespan", "off"),
+                # Hybrid devices keep their connection: one that is closed after five seconds would be made again.
+                *("--timeout-graceful-shutdown", "1", "--timeout-keep-alive", "300", "--lifespan", "off"),
             ),
         )
         yield Process("worker", (*worker, "-Q", "default", "-P", "threads", "-c", "4", "-n", "default@%h"))
@@ -121,13 +122,17 @@ class Stack:
                 {
                     "EDGE_AGENT_DATA": str(devices_dir() / device.name),
                     "EDGE_AGENT_SERVER": self.mqtt_url,
+                    "EDGE_AGENT_INFERENCE": self.address,
                     "EDGE_AGENT_TOKEN": token,
                     "EDGE_AGENT_NAME": device.name,
                     "EDGE_AGENT_SOURCE": "fleet.demo.source:tabletop",
                     "EDGE_AGENT_SEED": str(number),
                     "EDGE_AGENT_NICE": "10",
                     "EDGE_AGENT_THREADS": "1",
+                    # Six devices that measure at once on one machine would measure each other.
+                    "EDGE_AGENT_RUNTIME": "onnxruntime",
                     "EDGE_AGENT_LOG_LEVEL": "WARNING",
+                    "EDGE_AGENT_LOG_FORMAT": "human",
                     "EDGE_AGENT_DECLARED_CORES": str(device.cores),
                     "EDGE_AGENT_DECLARED_MEMORY_GIB": str(device.memory_gib),
                     "EDGE_AGENT_DECLARED_STORAGE_GIB": str(device.storage_gib),

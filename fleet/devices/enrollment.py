@@ -5,16 +5,15 @@ from datetime import datetime
 import msgspec
 from django.db.models import F
 
-from agent.wire import topics
+from agent.wire import tags, topics
 from agent.wire.hardware import classify
 from agent.wire.messages import EnrollReply, EnrollRequest
 from agent.wire.states import Admission
 from fleet import text
 from fleet.audit.services import record
-from fleet.devices import credentials
+from fleet.devices import credentials, tagging
 from fleet.devices.models import Device, EnrollmentToken
 from fleet.devices.services import DEVICE_NAME
-from fleet.errors import Refused
 from fleet.gateway import outbox
 from fleet.trust import services as trust
 
@@ -36,10 +35,11 @@ def _answer(nonce: str, request: EnrollRequest, now: datetime) -> EnrollReply:
         return _refused(problem)
     try:
         name = text.line(request.name, DEVICE_NAME, 128, "a device needs a name")
-    except Refused as problem:
+        tagged = tags.collect((*request.tags, *(tags.written(*each) for each in token.tags.items())))
+    except ValueError as problem:
         record("device.refused", f"A device could not enroll: {problem}", level="warn")
         return _refused(str(problem))
-    return _standing(_admit(nonce, name, request, token))
+    return _standing(_admit(nonce, name, tagged, request, token))
 
 
 def _token(text: str, now: datetime) -> tuple[EnrollmentToken | None, str]:
@@ -56,7 +56,7 @@ def _shown(name: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in name)
 
 
-def _admit(nonce: str, name: str, request: EnrollRequest, token: EnrollmentToken) -> Device:
+def _admit(nonce: str, name: str, tagged: dict[str, str], request: EnrollRequest, token: EnrollmentToken) -> Device:
     salt = credentials.new_salt()
     device = Device.objects.create(
         nonce=nonce,
@@ -71,12 +71,15 @@ def _admit(nonce: str, name: str, request: EnrollRequest, token: EnrollmentToken
         agent_version=request.agent_version,
     )
     EnrollmentToken.objects.filter(pk=token.pk).update(uses=F("uses") + 1)
+    tagging.put(device, tagged)
     if token.group_id:
         device.groups.add(token.group_id)
     if token.auto_accept:
         outbox.write_desired([device.pk])
-    words = "enrolled" if token.auto_accept else "asks to be let in"
-    record(f"device.{device.admission}", f"{device.name} {words}, {device.get_device_class_display()}", device=device)
+    words = f"{device.name} asks to be let in, {device.get_device_class_display()}"
+    if token.auto_accept:
+        words = f"{device.name} enrolled, {device.get_device_class_display()}"
+    record(f"device.{device.admission}", words, device=device)
     return device
 
 

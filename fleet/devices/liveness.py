@@ -32,10 +32,15 @@ def liveness(online: bool, last_seen: datetime | None, sample_at: datetime | Non
     return Liveness.ONLINE
 
 
+def link_up(now: datetime, prefix: str = "") -> Q:
+    """The device's link is up, with or without telemetry; prefix leads to it, as in `device__`."""
+    return Q(**{f"{prefix}online": True, f"{prefix}last_seen__gte": _cut(now)})
+
+
 def query(word: Liveness, now: datetime) -> Q:
     """The same rule as a condition on devices."""
     cut = _cut(now)
-    there = Q(online=True, last_seen__gte=cut)
+    there = link_up(now)
     fresh = Q(sample_at__gte=cut)
     return {
         Liveness.NEVER: Q(last_seen=None),
@@ -43,6 +48,13 @@ def query(word: Liveness, now: datetime) -> Q:
         Liveness.SILENT: there & (Q(sample_at=None) | ~fresh),
         Liveness.ONLINE: there & fresh,
     }[word]
+
+
+def passed(then: datetime, now: datetime) -> Q:
+    """Devices whose liveness has changed from `then` to `now` by nothing but the time that passed."""
+    between = (_cut(then), _cut(now))
+    fell = [Q(**{f"{of}__gt": between[0], f"{of}__lte": between[1]}) for of in ("last_seen", "sample_at")]
+    return Q(online=True, retired_at=None) & (fell[0] | fell[1])
 
 
 def filter_by(queryset: QuerySet, word: Liveness, now: datetime) -> QuerySet:
@@ -56,14 +68,3 @@ def ago(then: datetime, now: datetime) -> str:
         if seconds >= size:
             return f"{seconds // size} {unit} ago"
     return f"{seconds} s ago"
-
-
-def explain(word: Liveness, last_seen: datetime | None, now: datetime) -> str:
-    """A sentence about it."""
-    if word is Liveness.NEVER or last_seen is None:
-        return "It has not connected yet."
-    if word is Liveness.OFFLINE:
-        return f"Offline, last seen {ago(last_seen, now)}."
-    if word is Liveness.SILENT:
-        return "Connected, but its telemetry stopped."
-    return f"Online, seen {ago(last_seen, now)}."

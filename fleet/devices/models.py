@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from agent.wire import tags
 from agent.wire.hardware import DeviceClass
 from agent.wire.states import Admission
 
@@ -39,6 +40,8 @@ class EnrollmentToken(models.Model):
     auto_accept = models.BooleanField(default=False)
     #: Where the devices go that enroll with it.
     group = models.ForeignKey("Group", models.SET_NULL, null=True, blank=True)
+    #: What they are tagged with, whatever they say themselves: name → value, empty for a bare name.
+    tags = models.JSONField(default=dict, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     #: The broker reads what changed since it last looked.
     credential_changed_at = models.DateTimeField(default=timezone.now, db_index=True)
@@ -69,6 +72,10 @@ class Device(models.Model):
     simulated = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now)
     retired_at = models.DateTimeField(null=True, blank=True)
+    #: As in Europe/Berlin, for maintenance windows; empty: the rollout's own.
+    time_zone = models.CharField(max_length=64, blank=True)
+    #: Why it stays at what it runs: rollouts leave it out. Empty: it does not.
+    pinned = models.CharField(max_length=200, blank=True)
 
     # Credential
     nonce = models.CharField(max_length=64, unique=True)
@@ -84,11 +91,14 @@ class Device(models.Model):
     boot_id = models.CharField(max_length=64, blank=True)
     state_seq = models.BigIntegerField(default=0)
     online = models.BooleanField(default=False, help_text="what its last state message or last will said")
-    last_seen = models.DateTimeField(null=True, blank=True, db_index=True)
+    last_seen = models.DateTimeField(null=True, blank=True)  # no index: it changes with every message
     mode = models.CharField(max_length=16, default="full")
     idle = models.BooleanField(default=True)
+    #: What it does less of to stay within its budgets (agent.wire.messages.Restraint), the oldest first.
+    restraints = models.JSONField(default=list, blank=True)
     active_manifest = models.CharField(max_length=64, blank=True, db_index=True)
     active_since = models.DateTimeField(null=True, blank=True)
+    runtime = models.JSONField(default=dict, blank=True, help_text="what runs the model there, and how it was chosen")
     reported_config_version = models.PositiveBigIntegerField(default=0)
 
     # Desired
@@ -107,6 +117,7 @@ class Device(models.Model):
     temperature = models.FloatField(null=True, blank=True)
     power = models.FloatField(null=True, blank=True)
     power_source = models.CharField(max_length=16, blank=True)
+    energy_per_action = models.FloatField(null=True, blank=True, help_text="joules of a decision, of that source")
     latency_p50 = models.FloatField(null=True, blank=True)
     latency_p95 = models.FloatField(null=True, blank=True)
     # Counted since the active variant took over
@@ -128,11 +139,32 @@ class Device(models.Model):
         return self.name
 
 
+class Tag(models.Model):
+    """`site=berlin` on one device, or a bare `spare` whose value is empty (agent.wire.tags says what may be one)."""
+
+    device = models.ForeignKey(Device, models.CASCADE, related_name="tags")
+    key = models.CharField(max_length=32)
+    value = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        ordering = ("key",)
+        constraints = (models.UniqueConstraint(fields=["device", "key"], name="one_value_per_key"),)
+        indexes = (models.Index(fields=["key", "value", "device"], name="tag_search"),)
+
+    def __str__(self):
+        return tags.written(self.key, self.value)
+
+
 class Group(models.Model):
-    """Devices that are treated alike. Rollouts go to groups."""
+    """Devices that are treated alike. Rollouts go to groups.
+
+    A static group has the devices that people put into it; a dynamic one those that its query finds (fleet.search).
+    """
 
     name = models.SlugField(max_length=64, unique=True)
     description = models.CharField(max_length=256, blank=True)
+    #: Makes it a dynamic group; a static one has none.
+    query = models.CharField(max_length=500, blank=True)
     devices = models.ManyToManyField(Device, related_name="groups", blank=True)
     created_at = models.DateTimeField(default=timezone.now)
 
@@ -141,3 +173,16 @@ class Group(models.Model):
 
     def __str__(self):
         return self.name
+
+    @property
+    def dynamic(self) -> bool:
+        return bool(self.query)
+
+    def members(self) -> models.QuerySet[Device]:
+        """Who is in it now; of a dynamic group, whom its query finds at this moment. Nothing has run yet.
+
+        Who joins later is found by asking again. Retired devices may be among a static group's.
+        """
+        from fleet.search.groups import members  # the search knows devices; only this call looks back
+
+        return members(self)

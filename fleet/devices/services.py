@@ -13,10 +13,11 @@ from agent.wire.states import Admission
 from fleet import text, units
 from fleet.audit.models import Event
 from fleet.audit.services import announce, record, record_many
-from fleet.devices import credentials
+from fleet.devices import credentials, tagging
 from fleet.devices.models import Device, EnrollmentToken, Group, new_token_id
 from fleet.errors import Refused
 from fleet.gateway import outbox
+from fleet.search import groups as queries
 
 #: What a refused name is called in the sentence about it.
 DEVICE_NAME = "A device's name"
@@ -25,14 +26,21 @@ DEVICE_NAME = "A device's name"
 
 
 @transaction.atomic
-def create_token(name, by, max_uses=1, auto_accept=False, expires_at=None, group=None) -> tuple[EnrollmentToken, str]:
-    """A new enrollment token and its text (`id.secret`), which nobody can read again."""
+def create_token(
+    name, by, max_uses=1, auto_accept=False, expires_at=None, group=None, tags: Iterable[str] = ()
+) -> tuple[EnrollmentToken, str]:
+    """A new enrollment token and its text (`id.secret`), which nobody can read again.
+
+    Its devices join the group, and get the tags (`site=berlin`).
+    """
     unnamed = "Give the token a name, so that you know later which devices came with it."
     name = text.line(name, "A token's name", 128, unnamed)
     if not 1 <= max_uses <= 1_000_000:
         raise Refused(f"A token can serve 1 to 1,000,000 devices, not {max_uses}.")
     if expires_at and expires_at <= timezone.now():
         raise Refused("The token would already be expired.")
+    if group is not None:
+        _filled_by_hand(group)
     token_id, salt = new_token_id(), credentials.new_salt()
     secret = credentials.token_secret(settings.SECRET_KEY, token_id)
     token = EnrollmentToken.objects.create(
@@ -45,6 +53,7 @@ def create_token(name, by, max_uses=1, auto_accept=False, expires_at=None, group
         auto_accept=auto_accept,
         expires_at=expires_at,
         group=group,
+        tags=tagging.collected(tags),
     )
     record("enrollment_token.created", f"Enrollment token “{token.name}” for up to {max_uses} devices", actor=by)
     return token, f"{token.id}.{secret}"
@@ -132,9 +141,21 @@ def rename(device: Device, name: str, by) -> None:
     device.name = name
 
 
+#: The settings of a decision's budgets, in words.
+DECISION_BUDGETS = (
+    ("preprocess_budget", "preprocessing", "ms"),
+    ("compute_budget", "computing", "ms"),
+    ("total_budget", "a decision", "ms"),
+    ("bandwidth_budget", "network", "Mbit/s"),
+)
+
+
 @transaction.atomic
-def set_config(device: Device, changes: dict, by) -> None:
-    """Change desired settings (keys of agent.wire.messages.Config) and send them down."""
+def set_config(device: Device, changes: dict, by, *, confirmed: bool = False) -> None:
+    """Change desired settings (keys of agent.wire.messages.Config) and send them down.
+
+    confirmed: a person answers for it that observations leave the device; without that, none is set to hybrid.
+    """
     unknown = set(changes) - set(Config.__struct_fields__)
     if unknown:
         raise Refused(f"There is no setting {', '.join(sorted(unknown))}.")
@@ -147,11 +168,70 @@ def set_config(device: Device, changes: dict, by) -> None:
     before = msgspec.convert(locked.config, Config, strict=False)
     if checked == before:
         return
+    leaving = checked.mode == "hybrid" != before.mode
+    if leaving and not confirmed:
+        raise Refused(
+            f"In hybrid mode {device.name} sends observations to this server: what its camera sees, the instructions "
+            "and the robot's state. Confirm that they may leave the device."
+        )
     stored = msgspec.to_builtins(checked)
     Device.objects.filter(pk=device.pk).update(config=stored, config_version=locked.config_version + 1)
     outbox.write_desired([device.pk])
     words = ", ".join(_changes(before, checked))
-    record("device.config", f"Settings of {device.name}: {words}", actor=by, device=device)
+    record(
+        "device.config",
+        f"Settings of {device.name}: {words}",
+        level="warn" if leaving else "info",
+        detail="Confirmed: observations of heavy requests leave the device for this server." if leaving else "",
+        actor=by,
+        device=device,
+    )
+
+
+#: A budget's words, of its number in the setting's own unit.
+BUDGETS = {
+    "memory_budget": ("memory", lambda value: " ".join(units.capacity(value))),
+    "cpu_budget": ("processor time", lambda value: f"{units.digits(value)} % of all cores"),
+    "power_budget": ("power", lambda value: f"{units.digits(value)} W"),
+    "temperature_budget": ("temperature", lambda value: f"{units.digits(value)} °C"),
+}
+
+
+# --- Maintenance ----------------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def pin(device: Device, reason: str, by) -> None:
+    """Keep it at what it runs: rollouts leave it out, and what has not been installed yet is taken back."""
+    from fleet.rollouts.services import keep_for_device
+
+    reason = text.line(reason, "The reason", 200, "Say why the device stays at what it runs.")
+    Device.objects.filter(pk=device.pk).update(pinned=reason)
+    keep_for_device(device, f"It was pinned: {reason}"[:1000])
+    record("device.pinned", f"{device.name} stays at what it runs", detail=reason, actor=by, device=device)
+
+
+@transaction.atomic
+def unpin(device: Device, by) -> None:
+    if not Device.objects.filter(pk=device.pk).exclude(pinned="").update(pinned=""):
+        raise Refused(f"{device.name} is not pinned.")
+    record("device.unpinned", f"Rollouts may change {device.name} again", actor=by, device=device)
+
+
+@transaction.atomic
+def set_time_zone(devices: Iterable[Device], name: str, by) -> int:
+    """Where their maintenance windows are; an empty name leaves that to each rollout. Returns how many changed."""
+    from fleet.rollouts.pace import zone
+
+    if name:
+        zone(name)
+    ids = [device.pk for device in devices]
+    changed = Device.objects.filter(pk__in=ids).exclude(time_zone=name).update(time_zone=name)
+    if changed:
+        words = f"The time zone of {changed} device{'' if changed == 1 else 's'} is {name or 'that of each rollout'}"
+        record("device.time_zone", words, actor=by)
+        announce(*(f"device:{pk}" for pk in ids[:200]))
+    return changed
 
 
 def _changes(before: Config, after: Config) -> Iterator[str]:
@@ -170,6 +250,15 @@ def _changes(before: Config, after: Config) -> Iterator[str]:
             if after.transfer_rate
             else ("downloads as fast as they go")
         )
+    for field, name, unit in DECISION_BUDGETS:
+        if getattr(after, field) != getattr(before, field):
+            yield (
+                f"{name} {getattr(after, field):g} {unit} at most" if getattr(after, field) else f"{name} as by default"
+            )
+    for name, (what, said) in BUDGETS.items():
+        value = getattr(after, name)
+        if value != getattr(before, name):
+            yield f"{what} at most {said(value)}" if value else f"no budget of {what}"
 
 
 # --- Groups ---------------------------------------------------------------------------------------------------------
@@ -182,34 +271,60 @@ def _group_fields(name: str, description: str) -> dict[str, str]:
     }
 
 
+def _filled_by_hand(group: Group) -> None:
+    if group.dynamic:
+        raise Refused(f"Who is in {group.name} is decided by its query; change the query, or the devices' tags.")
+
+
+def _not_named(group: Group, what: str) -> None:
+    """Another group's query would mean something else all at once."""
+    if users := queries.users_of(group):
+        raise Refused(f"{group.name} cannot be {what}: the query of {', '.join(users[:3])} names it.")
+
+
 @transaction.atomic
-def create_group(name: str, description: str, by) -> Group:
+def create_group(name: str, description: str, by, query: str = "") -> Group:
+    """A static group, or with a query a dynamic one. Raises Refused, for its query SearchError."""
     given = _group_fields(name, description)
+    if query.strip():
+        given["query"] = queries.checked(query)
+        if Group.objects.exclude(query="").count() >= queries.MOST_DYNAMIC:
+            raise Refused(f"There are at most {queries.MOST_DYNAMIC} groups with a query; delete one first.")
     try:
         with transaction.atomic():
             group = Group.objects.create(**given)
     except IntegrityError as problem:
         raise Refused(f"There is already a group called {given['name']}.") from problem
-    record("group.created", f"Group {group.name} was made", actor=by)
+    record("group.created", f"Group {group.name} was made", detail=group.query, actor=by)
     announce("groups")
     return group
 
 
 @transaction.atomic
-def update_group(group: Group, name: str, description: str, by) -> None:
+def update_group(group: Group, name: str, description: str, by, query: str | None = None) -> None:
+    """query: of a dynamic group, its new one; None leaves it. A static group stays static."""
     given = _group_fields(name, description)
+    if given["name"] != group.name:
+        _not_named(group, "renamed")
+    if query is not None:
+        if not group.dynamic:
+            raise Refused(f"{group.name} is filled by hand; make a new group for a query.")
+        given["query"] = queries.checked(query)
+    before = group.query
     try:
         with transaction.atomic():
             Group.objects.filter(pk=group.pk).update(**given)
     except IntegrityError as problem:
         raise Refused(f"There is already a group called {given['name']}.") from problem
     group.refresh_from_db()
-    record("group.updated", f"Group {group.name} was changed", actor=by)
+    said = f"Its query was {before}, and is {group.query}" if group.query != before else ""
+    record("group.updated", f"Group {group.name} was changed", detail=said, actor=by)
     announce("groups")
 
 
 @transaction.atomic
 def delete_group(group: Group, by) -> None:
+    _not_named(group, "deleted")
     name = group.name
     group.delete()
     record("group.deleted", f"Group {name} was deleted; its devices stay", level="warn", actor=by)
@@ -218,6 +333,7 @@ def delete_group(group: Group, by) -> None:
 
 @transaction.atomic
 def add_to_group(group: Group, devices: Iterable[Device], by) -> int:
+    _filled_by_hand(group)
     before = group.devices.count()
     group.devices.add(*devices)
     added = group.devices.count() - before
@@ -228,6 +344,7 @@ def add_to_group(group: Group, devices: Iterable[Device], by) -> int:
 
 @transaction.atomic
 def remove_from_group(group: Group, devices: Iterable[Device], by) -> int:
+    _filled_by_hand(group)
     before = group.devices.count()
     group.devices.remove(*devices)
     removed = before - group.devices.count()

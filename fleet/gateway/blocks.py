@@ -66,7 +66,8 @@ class BlockServer:
             self.client.disconnect()
             self.client.loop_stop()
             for whom, (blocks, size) in self._counts.items():
-                log.info("%d blocks, %d bytes were sent %s", blocks, size, whom)
+                if blocks:
+                    log.info("%d blocks, %d bytes were sent %s", blocks, size, whom)
 
     def stop(self) -> None:
         with self._more:

@@ -29,15 +29,30 @@ class TransferLimit(models.Model):
 
 
 class Rejected(models.Model):
-    """A message that was not taken, with the reason. Bounded by retention; never stops the stream."""
+    """A message that was not taken, with the reason. The newest are kept; it never stops the stream."""
 
     at = models.DateTimeField(default=timezone.now, db_index=True)
     topic = models.CharField(max_length=256)
     reason = models.CharField(max_length=512)
     excerpt = models.CharField(max_length=512, blank=True)
+    #: How many of one batch were the same.
+    count = models.PositiveIntegerField(default=1)
 
     class Meta:
         ordering = ("-id",)
 
     def __str__(self):
         return f"{self.topic}: {self.reason}"
+
+
+class Lease(models.Model):
+    """The right to be the gateway: the one row, and who has it until when, by the database's clock."""
+
+    name = models.CharField(primary_key=True, max_length=32)
+    holder = models.CharField(max_length=128, blank=True)
+    since = models.DateTimeField(default=timezone.now)
+    until = models.DateTimeField(default=timezone.now)
+    figures = models.JSONField(default=dict, help_text="fleet.gateway.health, as the holder told last")
+
+    def __str__(self):
+        return f"{self.name}: {self.holder or 'nobody'}"

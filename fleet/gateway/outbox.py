@@ -11,6 +11,9 @@ from agent.wire.messages import Config, Desired
 from fleet.devices.models import Device
 from fleet.gateway.models import Outbox
 
+#: Devices in one statement: every database takes so many values.
+SLICE = 10_000
+
 
 def message(topic: str, body: msgspec.Struct | bytes, *, retain: bool = False) -> Outbox:
     payload = body if isinstance(body, bytes) else codec.encode(body)
@@ -18,7 +21,7 @@ def message(topic: str, body: msgspec.Struct | bytes, *, retain: bool = False) -
 
 
 def put(messages: Iterable[Outbox]) -> None:
-    Outbox.objects.bulk_create(list(messages), batch_size=500)
+    Outbox.objects.bulk_create(list(messages))
 
 
 def config_of(device: Device) -> Config:
@@ -41,16 +44,16 @@ def desired_message(device: Device) -> Outbox:
     return message(topics.down(device.id, "desired"), desired_of(device), retain=True)
 
 
-def write_desired(device_ids: Iterable[str]) -> None:
-    """Raise the version of these devices' desired state and queue it. Their other desired columns are already written.
+def write_desired(device_ids: Iterable[str], **columns: object) -> None:
+    """Raise the version of these devices' desired state and queue it; columns are written with it.
 
-    Call inside the transaction that changed them. Four statements for 500 devices, whatever the fleet's size.
+    Call inside the transaction that decided it. Three statements for ten thousand devices, whatever the fleet's size.
     """
     ids = list(device_ids)
-    for start in range(0, len(ids), 500):
-        slice_ = ids[start : start + 500]
-        Device.objects.filter(pk__in=slice_).update(desired_version=F("desired_version") + 1)
-        devices = Device.objects.filter(pk__in=slice_).only(
+    for start in range(0, len(ids), SLICE):
+        devices = Device.objects.filter(pk__in=ids[start : start + SLICE])
+        devices.update(desired_version=F("desired_version") + 1, **columns)
+        rows = devices.order_by().only(
             "desired_version", "config_version", "config", "desired_deployment", "desired_manifest"
         )
-        put(desired_message(device) for device in devices)
+        put(desired_message(device) for device in rows)

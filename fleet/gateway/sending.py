@@ -15,9 +15,10 @@ from agent.wire.messages import Want, WantPart
 
 #: Devices that fetch one manifest at a time, from which on blocks are cast.
 CROWD = 3
-#: Seconds for which a round is gathered: the first of a crowd, which begins with the rollout, and one of repairs.
-GATHER, REPAIR = 2.0, 0.4
-#: A block that was cast is on its way for so long: who asks for it meanwhile will get it.
+#: Seconds for which a round is gathered: devices that are told at the same time, or come back at the same time, answer
+#: within it, and what several of them lack is sent once.
+GATHER = 2.0
+#: A block that was sent is on its way for so long: who asks for it meanwhile will get it.
 ECHO = 1.0
 #: A crowd is remembered for so long after its last block.
 LINGER = 60.0
@@ -65,7 +66,8 @@ class _Round:
 
     due: float
     wanted: OrderedDict[str, OrderedDict[int, str]] = field(default_factory=OrderedDict)
-    cast: dict[tuple[str, int], float] = field(default_factory=dict)
+    #: What is on its way, and to which device; nothing when to all.
+    sent: dict[tuple[str, int], str] = field(default_factory=dict)
     times: deque[tuple[float, tuple[str, int]]] = field(default_factory=deque)
     last: float = 0.0
 
@@ -73,7 +75,7 @@ class _Round:
         self._forget(now)
         numbers = self.wanted.setdefault(part.digest, OrderedDict())
         for number in _numbers(part):
-            if (part.digest, number) not in self.cast:
+            if self.sent.get((part.digest, number)) not in ("", device):
                 numbers[number] = device if numbers.get(number, device) == device else ""
         if not numbers:
             del self.wanted[part.digest]
@@ -84,14 +86,13 @@ class _Round:
         if not numbers:
             del self.wanted[digest]
         self.last = now
-        if not device:
-            self.cast[digest, number] = now
-            self.times.append((now, (digest, number)))
+        self.sent[digest, number] = device
+        self.times.append((now, (digest, number)))
         return Sending(digest, number, device, "" if device else manifest)
 
     def _forget(self, now: float) -> None:
         while self.times and self.times[0][0] < now - ECHO:
-            del self.cast[self.times.popleft()[1]]
+            self.sent.pop(self.times.popleft()[1], None)
 
 
 class Plan:
@@ -118,9 +119,8 @@ class Plan:
         if rate <= 0 and (want.manifest in self._rounds or (crowd and want.lacks)):
             held = self._rounds.get(want.manifest)
             if held is None or not held.wanted:
-                due = now + (GATHER if want.lacks else REPAIR)
-                held = self._rounds.setdefault(want.manifest, _Round(due))
-                held.due = due
+                held = self._rounds.setdefault(want.manifest, _Round(now))
+                held.due = now + GATHER
             for part in want.lacks or want.parts:
                 held.add(device, part, now)
             return

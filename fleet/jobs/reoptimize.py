@@ -12,7 +12,7 @@ from agent.wire.states import COMMAND_ENDS
 from fleet.catalog.models import Variant
 from fleet.catalog.services import create_release, manifest_bytes
 from fleet.gateway import outbox
-from fleet.jobs import queue
+from fleet.jobs import lighter, queue
 from fleet.jobs.models import Job
 from fleet.rollouts import services as rollouts
 from fleet.rollouts.models import Command
@@ -45,12 +45,18 @@ def run(job: Job, heartbeat: "Heartbeat") -> dict:
 
 
 def _candidates(job: Job) -> list[Variant]:
-    """What the device runs now, and the best other variant of the same version for its class."""
+    """What the device runs now, and the best other variant of the same version for its class.
+
+    For a device that is short of something the best is the one that takes the least of it.
+    """
+    short_of = job.params.get("short_of", "")
     passed = list(
         Variant.objects.filter(version=job.version, device_class=job.device.device_class)
         .select_related("trial", "version__model")
         .order_by("trial__score")
     )
+    if short_of:
+        passed.sort(key=lambda variant: lighter.weight(variant, short_of))
     passed.sort(key=lambda variant: variant.manifest_digest != job.device.active_manifest)
     chosen: dict[str, Variant] = {}
     for variant in passed:
@@ -106,10 +112,12 @@ def _decide(job: Job, candidates: list[Variant], measured: dict[str, Benchmark])
 
     device = job.device
     device.refresh_from_db()
-    budget = int(device.hardware.get("memory_bytes") or 0)
+    memory = (device.hardware.get("memory_bytes"), device.config.get("memory_budget"))
+    budget = min((int(each) for each in memory if each), default=0)
+    short_of = job.params.get("short_of", "")
     whole = Variant.objects.filter(version=job.version, trial__recipe__original=True).first()
     largest = max(variant.bytes for variant in (*candidates, *([whole] if whole else [])))
-    rows, scores = [], {}
+    rows, ranks = [], {}
     for variant in candidates:
         figure = measured.get(variant.manifest_digest)
         row = {"name": variant.trial.name, "manifest": variant.manifest_digest, "bytes": variant.bytes}
@@ -118,7 +126,7 @@ def _decide(job: Job, candidates: list[Variant], measured: dict[str, Benchmark])
         else:
             deadline = float(variant.manifest.get("deadline_ms") or 100)
             row |= {"p50_ms": figure.p50, "p95_ms": figure.p95, "memory": figure.memory, "error": figure.error}
-            scores[variant.pk] = row["score"] = objective(
+            row["score"] = objective(
                 latency_ms=figure.p50,
                 latency_limit_ms=deadline,
                 size=variant.bytes,
@@ -126,14 +134,17 @@ def _decide(job: Job, candidates: list[Variant], measured: dict[str, Benchmark])
                 memory=figure.memory,
                 memory_limit=budget or figure.memory or 1,
             )
+            # What a device asks for less of decides alone, as the device itself has measured it.
+            ranks[variant.pk] = {"": row["score"], "memory": figure.memory}.get(short_of, figure.p50)
         rows.append(row)
         queue.log(job, _line(row))
-    if not scores:
+    if not ranks:
         raise ReoptimizeError(f"neither candidate worked on {device.name}: {rows[0].get('reason', '')}")
-    winner = min((v for v in candidates if v.pk in scores), key=lambda variant: scores[variant.pk])
+    winner = min((v for v in candidates if v.pk in ranks), key=lambda variant: ranks[variant.pk])
     result = {"candidates": rows, "winner": winner.trial.name, "winner_manifest": winner.manifest_digest}
     if winner.manifest_digest == device.active_manifest:
-        summary = f"{winner.trial.name} stays: measured on {device.name}, nothing is better."
+        better = f"takes less {lighter.WORDS[short_of]}" if short_of else "is better"
+        summary = f"{winner.trial.name} stays: measured on {device.name}, nothing {better}."
         return {"summary": summary, **result}
     with transaction.atomic():
         # Confirmed: the device runs this version, so a person has answered for it if nothing else could.

@@ -93,9 +93,13 @@ def start_optimization(
 
 
 @transaction.atomic
-def start_reoptimization(device, by) -> Job:
-    """Queue a measurement of candidates on the device itself; the best is deployed there."""
+def start_reoptimization(device, by, *, lighter=False) -> Job:
+    """Queue a measurement of candidates on the device itself; the best is deployed there.
+
+    lighter: the device asks for a smaller variant; the one that is lighter on what it is short of is the best.
+    """
     from fleet.catalog.models import Variant
+    from fleet.jobs.lighter import WORDS, lightest, short_of
 
     if device.jobs.filter(kind="reoptimize", state__in=Job.OPEN).exists():
         raise Refused(f"{device.name} is already being re-optimized; wait for that job or cancel it.")
@@ -104,11 +108,21 @@ def start_reoptimization(device, by) -> Job:
     active = Variant.objects.filter(manifest_digest=device.active_manifest).select_related("version").first()
     if active is None:
         raise Refused(f"{device.name} runs no variant yet; roll a release out to it first.")
+    budget = short_of(device) if lighter else ""
+    if lighter and not budget:
+        raise Refused(f"{device.name} does not ask for a smaller variant any more.")
+    if budget and lightest(active.version, device, budget) is None:
+        words = device.device_class.replace("_", " ")
+        raise Refused(
+            f"{active.version} has no variant for {words} devices that takes less {WORDS[budget]} than the one that "
+            f"{device.name} runs. Optimize it for that class with a higher compression first."
+        )
     job = Job.objects.create(
         kind="reoptimize",
         version=active.version,
         device=device,
         device_class=device.device_class,
+        params={"short_of": budget} if budget else {},
         created_by=by,
         step="In the queue",
     )
@@ -139,7 +153,7 @@ def retry(job: Job, by) -> Job:
     if job.state in Job.OPEN or job.state == "succeeded":
         raise Refused("Only a failed or canceled job can be repeated.")
     if job.kind == "reoptimize":
-        return start_reoptimization(job.device, by)
+        return start_reoptimization(job.device, by, lighter="short_of" in job.params)
     return start_optimization(job.version, job.device_class, by, **job.params)
 
 

@@ -10,7 +10,7 @@ from agent.wire.fit import Need, Room, memory_budget, misfits, written
 from agent.wire.states import DEPLOYMENT_IN_FLIGHT, DEPLOYMENT_STOPPABLE, Admission
 from fleet.catalog.models import Variant
 from fleet.devices.models import Device
-from fleet.rollouts import policy
+from fleet.rollouts import judging
 from fleet.rollouts.models import Deployment, rollout_name
 
 
@@ -18,8 +18,10 @@ from fleet.rollouts.models import Deployment, rollout_name
 class PreviewRow:
     device: Device
     variant: Variant | None
-    verdict: policy.Verdict
+    verdict: judging.Verdict
     reason: str
+    #: The newer version that the device would go back from; 0 when it would not.
+    over: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,18 @@ class Preview:
     @property
     def left_out_first(self) -> list[PreviewRow]:
         """Those that it does not fit before all others: a page shows the beginning of a long list."""
-        order = ("blocked", "no_variant", "update", "already")
+        order = ("blocked", "no_variant", "pinned", "update", "already")
         return sorted(self.rows, key=lambda row: order.index(row.verdict))
+
+
+#: What `_room` reads of a device; whoever loads devices for it loads these.
+ROOM_FIELDS = ("hardware", "storage_free", "config")
+#: What of a device is looked at here and where a rollout is made of it.
+_LOOKED_AT = (
+    *ROOM_FIELDS,
+    *("name", "device_class", "active_manifest", "pinned"),
+    *("online", "last_seen", "sample_at"),
+)
 
 
 def members(devices: QuerySet[Device]) -> QuerySet[Device]:
@@ -72,27 +84,27 @@ def preview(release, devices: QuerySet[Device]) -> Preview:
         .order_by()
         .values_list("device_id", "rollout_id", "state")
     }
-    newer = _newer(release, touched)
+    versions = newer(release.version, touched.order_by().values("active_manifest"))
     rows, busy, over = [], Counter(), []
-    for device in touched.order_by("name", "id"):
+    for device in touched.only(*_LOOKED_AT).order_by("name", "id"):
         variant = variants.get(device.device_class)
-        verdict, reason = policy.judge(_candidate(device), _offer(variant))
+        verdict, reason = judging.judge(_candidate(device), _offer(variant))
+        back_from = 0
         if verdict == "update" and device.pk in ahead:
             busy[ahead[device.pk]] += 1
             reason = _updated(*ahead[device.pk])
-        if verdict == "update" and device.active_manifest in newer:
-            over.append(newer[device.active_manifest])
-            reason = f"{reason[:-1]}, back from version {over[-1]}."
-        rows.append(PreviewRow(device, variant, verdict, reason))
+        if verdict == "update" and device.active_manifest in versions:
+            back_from = versions[device.active_manifest]
+            over.append(back_from)
+            reason = f"{reason[:-1]}, back from version {back_from}."
+        rows.append(PreviewRow(device, variant, verdict, reason, back_from))
     return Preview(rows, Counter(row.verdict for row in rows), _lines(busy), len(over), max(over, default=0))
 
 
-def _newer(release, devices: QuerySet[Device]) -> dict[str, int]:
-    """The manifests of newer versions of the model that any of the devices runs, with the version's number."""
+def newer(version, manifests: QuerySet) -> dict[str, int]:
+    """Those of `manifests` (a query of digests) that are of newer versions of the model, with the version's number."""
     variants = Variant.objects.filter(
-        version__model=release.version.model_id,
-        version__number__gt=release.version.number,
-        manifest_digest__in=devices.order_by().values("active_manifest"),
+        version__model=version.model_id, version__number__gt=version.number, manifest_digest__in=manifests
     )
     return dict(variants.values_list("manifest_digest", "version__number"))
 
@@ -106,8 +118,8 @@ def _lines(busy: Mapping[tuple[int, bool], int]) -> list[Busy]:
     return [Busy(rollout, waits, count) for (rollout, waits), count in sorted(busy.items())]
 
 
-def _candidate(device: Device) -> policy.Candidate:
-    return policy.Candidate(device.device_class, device.active_manifest, _room(device))
+def _candidate(device: Device) -> judging.Candidate:
+    return judging.Candidate(device.device_class, device.active_manifest, _room(device), device.pinned)
 
 
 def _room(device: Device) -> Room:
@@ -115,11 +127,12 @@ def _room(device: Device) -> Room:
     hardware = device.hardware or {}
     memory, storage = int(hardware.get("memory_bytes") or 0), int(hardware.get("storage_bytes") or 0)
     free = storage or None if device.storage_free is None else device.storage_free
-    return Room(memory_budget(memory) if memory else None, free)
+    own = int((device.config or {}).get("memory_budget") or 0)
+    return Room(memory_budget(memory, own) if memory else None, free)
 
 
-def _offer(variant: Variant | None) -> policy.Offer | None:
-    return None if variant is None else policy.Offer(variant.manifest_digest, _need(variant))
+def _offer(variant: Variant | None) -> judging.Offer | None:
+    return None if variant is None else judging.Offer(variant.manifest_digest, _need(variant))
 
 
 def _need(variant: Variant) -> Need:

@@ -14,6 +14,7 @@ from fleet.devices.models import Device
 from fleet.rollouts import services
 from fleet.rollouts.models import Command, Deployment, Transition
 from fleet.rollouts.transitions import announce_moves
+from fleet.rows import write
 
 _FIELDS = ["state", "boot_id", "seq", "step", "progress", "reason", "evidence", "changed_at", "finished_at"]
 
@@ -28,6 +29,7 @@ def deployments(known: list[tuple[Device, DeploymentReport, bool]], now: datetim
         for row in Deployment.objects.select_for_update(of=("self",))
         .filter(pk__in={report.deployment_id for _, report, _ in known})
         .select_related("device", "variant__version__model")
+        .defer("variant__manifest", "device__hardware", "device__config", "device__runtime", "device__restraints")
     }
     refused: list[tuple[Device, str]] = []
     steps: list[Transition] = []
@@ -45,7 +47,7 @@ def deployments(known: list[tuple[Device, DeploymentReport, bool]], now: datetim
                 steps.append(step)
                 if row.state in DEPLOYMENT_ENDS:
                     ended[row.pk] = row
-    Deployment.objects.bulk_update(changed.values(), _FIELDS, batch_size=50)
+    write(changed.values(), _FIELDS)
     Transition.objects.bulk_create(steps, batch_size=200)
     announce_moves(changed.values())
     _end(list(ended.values()))
@@ -104,8 +106,6 @@ def commands(known: list[tuple[Device, CommandReport, bool]], now: datetime) -> 
             row.result = msgspec.to_builtins(report.result) or row.result
             row.changed_at = now
             changed[row.pk] = row
-    Command.objects.bulk_update(
-        changed.values(), ["state", "progress", "reason", "result", "changed_at"], batch_size=50
-    )
+    write(changed.values(), ("state", "progress", "reason", "result", "changed_at"))
     announce(*{f"device:{row.device_id}" for row in changed.values()})
     return refused

@@ -1,14 +1,12 @@
-"""Start, steer and end rollouts; send commands. Each call is one transaction, whatever the number of devices."""
+"""Start, steer and end rollouts. Each call is one transaction, whatever the number of devices."""
 
-from collections.abc import Iterable
-from datetime import timedelta
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Count, F, Q, QuerySet
 from django.utils import timezone
 
-from agent.wire import topics
-from agent.wire.messages import CommandOrder
 from agent.wire.states import (
     DEPLOYMENT_BAD,
     DEPLOYMENT_IN_FLIGHT,
@@ -20,22 +18,25 @@ from agent.wire.states import (
 from agent.wire.states import Command as CommandState
 from agent.wire.states import Deployment as State
 from agent.wire.states import Rollout as RolloutState
-from fleet.audit.services import announce, record
+from fleet.audit.services import record
 from fleet.catalog.models import Variant
 from fleet.devices.models import Device
 from fleet.errors import Refused
-from fleet.gateway import outbox
-from fleet.rollouts import policy
-from fleet.rollouts.models import RETRYABLE, Command, Deployment, Rollout
-from fleet.rollouts.preview import preview, too_small
+from fleet.rollouts import judging, plan, starting, steering, telling
+from fleet.rollouts.commands import OPEN_COMMANDS
+from fleet.rollouts.commands import cancel_command as cancel_command
+from fleet.rollouts.commands import send_command as send_command
+from fleet.rollouts.models import RETRYABLE, Deployment, Phase, Rollout
+from fleet.rollouts.plan import PhasePlan, Terms
+from fleet.rollouts.preview import Preview, PreviewRow, preview
 from fleet.rollouts.transitions import move
 from fleet.trust import services as trust
 
 DEADLINE_SECONDS = 7 * 24 * 3600
-COMMANDS = ("benchmark", "ping")
 
 #: As people are told, where that is not the state's own name.
-_STATE_WORDS = {RolloutState.ABORTED: "canceled"}
+_STATE_WORDS = {RolloutState.ABORTED: "canceled", RolloutState.DRAFT: "waiting for approval"}
+_OPEN = [RolloutState.RUNNING, RolloutState.PAUSED]
 
 
 @transaction.atomic
@@ -46,17 +47,22 @@ def start(
     devices: Iterable[Device] | None = None,
     deadline_seconds=DEADLINE_SECONDS,
     back: bool = False,
-):
-    """Begin a rollout to a group, or to the devices named. Raises Refused when there is nothing to do.
+    phases: Sequence[PhasePlan] = (),
+    terms: Terms | None = None,
+) -> Rollout:
+    """Make a rollout to a group, or to the devices named, and begin it unless it waits for its time or an approval.
 
+    Raises Refused when there is nothing to do, or the plan makes no sense. Without phases everything goes at once.
     back: a person orders devices that run a newer version to go back; that order is signed. Else it is refused.
     """
+    now, terms = timezone.now(), terms or Terms()
     if (group is None) == (devices is None):
         raise Refused("Name a group or devices, not both.")
-    if not 60 <= deadline_seconds <= 365 * 24 * 3600:
-        raise Refused("The deadline is between one minute and one year.")
+    if terms.continuous and group is None:
+        raise Refused("Only a rollout to a group can take in devices that join later.")
+    checked = plan.checked(phases, terms, deadline_seconds, now)
     if group is not None:
-        chosen, target = group.devices.all(), group.name
+        chosen, target = group.members(), group.name
         subjects = f"Every device in {target}", f"No device in {target} can"
     else:
         named = list(devices or [])
@@ -70,145 +76,134 @@ def start(
     looked = preview(release, chosen)
     if not looked.rows:
         raise Refused(f"There is no accepted device in {target}.")
-    if said := policy.refusal([(row.verdict, row.reason) for row in looked.rows], *subjects):
+    said = judging.refusal([(row.verdict, row.reason) for row in looked.rows], *subjects)
+    if said and not terms.continuous:
         raise Refused(said)
     if looked.back and not back:
         raise Refused(
             f"Version {release.version.number} is older than what {looked.back} of the devices run (up to version "
             f"{looked.over}). Confirm that they go back."
         )
-    now = timezone.now()
-    rollout = Rollout.objects.create(
+    rollout = Rollout(
         release=release,
         group=group,
         target=target,
-        state=RolloutState.RUNNING,
         created_by=by,
-        started_at=now,
         deadline_seconds=deadline_seconds,
         back=back,
+        **Rollout.columns(terms),
     )
-    if looked.back:
-        variants = {row.variant.pk: row.variant for row in looked.rows if row.verdict == "update"}
-        trust.order_back(variants.values(), looked.over, now + timedelta(seconds=deadline_seconds), by)
-    _supersede([row.device.pk for row in looked.rows if row.verdict == "update"], rollout)
-    Deployment.objects.bulk_create(
-        [
-            Deployment(
-                rollout=rollout,
-                device=row.device,
-                variant=row.variant,
-                previous_manifest=row.device.active_manifest,
-                state=State.QUEUED if row.verdict == "update" else State.SKIPPED,
-                reason="" if row.verdict == "update" else row.reason,
-                deadline=now + timedelta(seconds=deadline_seconds),
-                finished_at=None if row.verdict == "update" else now,
-            )
-            for row in looked.rows
-        ],
-        batch_size=200,
-    )
-    counts = looked.counts
-    record(
-        "rollout.started",
-        f"{rollout}: {release} to {target}",
-        detail=f"{counts['update']} to update, {counts['already']} already there, "
-        f"{counts['blocked'] + counts['no_variant']} left out",
-        actor=by,
-        rollout=rollout,
-        version=release.version,
-    )
-    notify(rollout)
+    _launch(rollout, checked, looked, by, now)
     return rollout
 
 
-def notify(rollout: Rollout) -> int:
-    """Write the desired state of every queued deployment whose device is free. Returns how many were told.
-
-    What has no room any more by the time its turn comes is left out.
-    """
-    busy = Deployment.objects.filter(state__in=sorted(DEPLOYMENT_IN_FLIGHT)).values("device_id")
-    ready = _with_room(
-        rollout.deployments.filter(state=State.QUEUED).exclude(device_id__in=busy).select_related("device", "variant")
+def _launch(rollout: Rollout, phases: Sequence[PhasePlan], looked: Preview, by, now) -> None:
+    """Store it, say so, and begin unless it has to wait."""
+    rollout.state = (
+        RolloutState.DRAFT
+        if rollout.needs_approval
+        else RolloutState.SCHEDULED
+        if rollout.starts_at
+        else RolloutState.RUNNING
     )
-    if not ready:
-        return 0
-    move(ready, State.NOTIFIED)
-    for deployment in ready:
-        deployment.device.desired_manifest = deployment.variant.manifest_digest
-        deployment.device.desired_deployment = deployment.pk
-        deployment.previous_manifest = deployment.device.active_manifest
-    Device.objects.bulk_update(
-        [deployment.device for deployment in ready], ["desired_manifest", "desired_deployment"], batch_size=200
+    rollout.started_at = now if rollout.state == RolloutState.RUNNING else None
+    starting.make(rollout, phases, looked.rows, now)
+    counts = looked.counts
+    left_out = counts["blocked"] + counts["no_variant"] + counts["pinned"]
+    words = {RolloutState.DRAFT: "drafted", RolloutState.SCHEDULED: "scheduled"}.get(rollout.state, "started")
+    record(
+        f"rollout.{words}",
+        f"{rollout}: {rollout.release} to {rollout.target}",
+        detail=f"{counts['update']} to update, {counts['already']} already there, {left_out} left out",
+        actor=by,
+        rollout=rollout,
+        version=rollout.release.version,
     )
-    Deployment.objects.bulk_update(ready, ["previous_manifest"], batch_size=200)
-    _cast_manifests({deployment.variant_id for deployment in ready})
-    outbox.write_desired(deployment.device_id for deployment in ready)
-    return len(ready)
+    if rollout.state == RolloutState.RUNNING:
+        starting.begin(rollout, by, now)
 
 
-def _with_room(waiting: Iterable[Deployment]) -> list[Deployment]:
-    """Those whose variant still fits; the others are skipped with the reason."""
-    ready, reasons = [], {}
-    for deployment in waiting:
-        if reason := too_small(deployment.device, deployment.variant):
-            reasons[deployment] = reason
-        else:
-            ready.append(deployment)
-    skipped = move(reasons, State.SKIPPED, "it does not fit any more")
-    for deployment in skipped:
-        deployment.reason = reasons[deployment]
-    Deployment.objects.bulk_update(skipped, ["reason"], batch_size=200)
-    return ready
+@transaction.atomic
+def approve(rollout: Rollout, by) -> None:
+    """The second person says yes: it begins, or waits for its time."""
+    if by == rollout.created_by:
+        raise Refused(f"{rollout} was made by you; somebody else has to approve it.")
+    now = timezone.now()
+    later = rollout.starts_at and rollout.starts_at > now
+    Rollout.objects.filter(pk=rollout.pk, state=RolloutState.DRAFT).update(approved_by=by, approved_at=now)
+    if later:
+        turn(rollout, RolloutState.SCHEDULED, by, f"approved by {by.username}")
+    else:
+        begin(rollout, by, RolloutState.DRAFT)
 
 
-def _cast_manifests(variant_ids: set[int]) -> None:
-    from fleet.catalog.services import manifest_bytes
-
-    variants = list(Variant.objects.filter(pk__in=variant_ids).select_related("version"))
-    trust.vouch(variants)
-    outbox.put(
-        outbox.message(topics.manifest(variant.manifest_digest), manifest_bytes(variant), retain=True)
-        for variant in variants
-    )
-
-
-def _supersede(device_ids: list[str], rollout: Rollout) -> None:
-    """A newer rollout takes over where the device can still turn; elsewhere the new deployment queues behind."""
-    turning = Deployment.objects.filter(device_id__in=device_ids, state__in=sorted(DEPLOYMENT_STOPPABLE))
-    move(list(turning.exclude(rollout=rollout)), State.SUPERSEDED, f"{rollout} took over")
+@transaction.atomic
+def begin(rollout: Rollout, by=None, waited: RolloutState = RolloutState.SCHEDULED) -> None:
+    """Its time has come, or a person does not want to wait for it. waited is the state that it leaves."""
+    now = timezone.now()
+    if rollout.state != waited:
+        raise Refused(f"{rollout} is {_said(rollout.state)}; it does not wait for its time.")
+    turn(rollout, RolloutState.RUNNING, by, "", started_at=now)
+    starting.begin(rollout, by or rollout.created_by, now)
 
 
 @transaction.atomic
 def pause(rollout: Rollout, by) -> None:
     """Tell no further device. Those that were told go on."""
-    _turn(rollout, RolloutState.PAUSED, by, f"paused by {by.username}")
+    turn(rollout, RolloutState.PAUSED, by, f"paused by {by.username}")
 
 
 @transaction.atomic
 def resume(rollout: Rollout, by) -> None:
-    _turn(rollout, RolloutState.RUNNING, by, "")
-    notify(rollout)
+    """Go on. What failed so far, and the figures as they are, have been seen and count no more."""
+    if rollout.state != RolloutState.PAUSED:
+        raise Refused(f"{rollout} is {_said(rollout.state)}; it cannot be resumed.")
+    turn(rollout, RolloutState.RUNNING, by, "")
+    now = timezone.now()
+    bad = rollout.deployments.filter(state__in=sorted(DEPLOYMENT_BAD)).order_by()
+    failed = dict(bad.values_list("phase").annotate(Count("pk")))
+    phases = list(rollout.phases.filter(number__lte=rollout.phase))
+    for phase in phases:
+        phase.forgiven, phase.figures_accepted = failed.get(phase.number, 0), True
+    Phase.objects.bulk_update(phases, ["forgiven", "figures_accepted"])
+    telling.open_deadlines(rollout, now, Q(deadline__isnull=False))
+    steering.step(rollout.pk, now)
 
 
-def _turn(rollout: Rollout, new: RolloutState, by, reason: str) -> None:
+@transaction.atomic
+def open_next(rollout: Rollout, by) -> None:
+    """A person opens the next phase without waiting for this one."""
+    current = rollout.phases.filter(number=rollout.phase, passed_at=None)
+    if rollout.state != RolloutState.RUNNING or not rollout.phases.filter(number=rollout.phase + 1).exists():
+        raise Refused(f"{rollout} has no further phase to open now.")
+    now = timezone.now()
+    if current.update(passed_at=now):
+        record("rollout.phase", f"{rollout}: phase {rollout.phase + 2} was opened early", actor=by, rollout=rollout)
+    steering.step(rollout.pk, now)
+
+
+def turn(rollout: Rollout, new: RolloutState, by, reason: str, level: str = "", **columns: object) -> None:
+    """A rollout changes its state, and says so. Raises Refused when it cannot."""
     sources = sorted(old for old, ahead in ROLLOUT_NEXT.items() if new in ahead)
-    ended = {"finished_at": timezone.now()} if new in (RolloutState.ABORTED, RolloutState.FINISHED) else {}
-    if not Rollout.objects.filter(pk=rollout.pk, state__in=sources).update(state=new, reason=reason[:1000], **ended):
+    if new in (RolloutState.ABORTED, RolloutState.FINISHED):
+        columns["finished_at"] = timezone.now()
+    if not Rollout.objects.filter(pk=rollout.pk, state__in=sources).update(state=new, reason=reason[:1000], **columns):
         rollout.refresh_from_db()
         raise Refused(f"{rollout} is {_said(rollout.state)}; it cannot become {_said(new)}.")
     rollout.refresh_from_db()
-    if ended:
+    if rollout.finished_at:
         _end_order_back(rollout)
-    level = {RolloutState.ABORTED: "warn", RolloutState.FINISHED: "ok"}.get(new, "info")
+    level = level or {RolloutState.ABORTED: "warn", RolloutState.FINISHED: "ok"}.get(new, "info")
     record(f"rollout.{new}", f"{rollout} is {_said(new)}", level=level, detail=reason, actor=by, rollout=rollout)
 
 
 def _end_order_back(rollout: Rollout) -> None:
     """Its devices have gone back or never will; the order must not serve anybody later."""
-    open_states = [RolloutState.RUNNING, RolloutState.PAUSED]
-    if not rollout.release.rollouts.filter(state__in=open_states).exists():
-        trust.end_order_back(rollout.release.variants.all())
+    if not rollout.back:
+        return
+    others = Deployment.objects.filter(rollout__state__in=_OPEN, rollout__back=True).exclude(rollout=rollout)
+    variants = Variant.objects.filter(deployments__rollout=rollout).distinct()
+    trust.end_order_back(variants.exclude(pk__in=others.values("variant")))
 
 
 def _said(state: str) -> str:
@@ -222,84 +217,127 @@ def cancel(rollout: Rollout, by, reason: str = "") -> int:
     Returns how many deployments were canceled.
     """
     reason = reason or f"canceled by {by.username}"
-    _turn(rollout, RolloutState.ABORTED, by, reason)
+    turn(rollout, RolloutState.ABORTED, by, reason)
     return _cancel(rollout.deployments.all(), reason)
 
 
-def finish(rollout: Rollout, summary: str) -> None:
-    """Every deployment has ended. Harmless when another tick was first."""
-    if Rollout.objects.filter(pk=rollout.pk, state=RolloutState.RUNNING).exists():
-        _turn(rollout, RolloutState.FINISHED, None, summary)
-
-
 def _cancel(deployments: QuerySet[Deployment], reason: str) -> int:
-    stopping = list(deployments.filter(state__in=sorted(DEPLOYMENT_STOPPABLE)).select_related("device"))
-    told = [d for d in stopping if d.state != State.QUEUED and d.device.desired_deployment == d.pk]
-    move(stopping, State.CANCELED, reason)
-    take_back(told)
-    return len(stopping)
+    stopping = list(
+        deployments.filter(state__in=sorted(DEPLOYMENT_STOPPABLE)).order_by().only("state", "rollout", "device")
+    )
+    told = [deployment for deployment in stopping if deployment.state in DEPLOYMENT_IN_FLIGHT]
+    canceled = move(stopping, State.CANCELED, reason)
+    telling.take_back_told(told)
+    return len(canceled)
+
+
+@transaction.atomic
+def roll_back(rollout: Rollout, by, reason: str = "") -> Rollout:
+    """Bring the devices of a rollout back to what each ran before, by a new one, which is returned.
+
+    What is still open is canceled first.
+    """
+    now = timezone.now()
+    if rollout.state in (RolloutState.DRAFT, RolloutState.SCHEDULED) or rollout.undoes_id:
+        raise Refused(f"There is nothing to take back from {rollout}.")
+    if rollout.state in _OPEN:
+        cancel(rollout, by, reason or f"rolled back by {by.username}")
+    looked = _before(rollout)
+    if not looked.counts["update"]:
+        raise Refused(f"No device runs anything from {rollout} that it could go back from.")
+    undoing = Rollout(
+        release=rollout.release,
+        group=rollout.group,
+        target=rollout.target,
+        created_by=by,
+        deadline_seconds=rollout.deadline_seconds,
+        back=True,
+        undoes=rollout,
+        reason=reason[:1000],
+    )
+    _launch(undoing, plan.AT_ONCE, looked, by, now)
+    return undoing
+
+
+def _before(rollout: Rollout) -> Preview:
+    """What each device that took the rollout's variant, or is about to, ran before."""
+    changed = rollout.deployments.filter(
+        Q(state=State.ACTIVE, device__active_manifest=F("variant__manifest_digest"))
+        | Q(state__in=sorted(DEPLOYMENT_IN_FLIGHT)),
+        device__admission=Admission.ACCEPTED,
+        device__retired_at=None,
+    ).select_related("device")
+    rows = list(changed)
+    digests = {row.previous_manifest for row in rows}
+    known = {each.manifest_digest: each for each in Variant.objects.filter(manifest_digest__in=digests)}
+    found = [_row_before(row, known.get(row.previous_manifest)) for row in rows]
+    looked = Preview(found)
+    looked.counts.update(row.verdict for row in found)
+    return looked
+
+
+def _row_before(row: Deployment, variant: Variant | None) -> PreviewRow:
+    if variant is not None:
+        return PreviewRow(row.device, variant, "update", "It goes back to what it ran before.")
+    reason = "What it ran before is not known any more." if row.previous_manifest else "It ran nothing before."
+    return PreviewRow(row.device, None, "no_variant", reason)
 
 
 def take_back(deployments: list[Deployment]) -> None:
-    """Make what these devices run now their desired state again."""
-    if not deployments:
-        return
-    for deployment in deployments:
-        deployment.device.desired_manifest = deployment.device.active_manifest
-        deployment.device.desired_deployment = ""
-    Device.objects.bulk_update(
-        [deployment.device for deployment in deployments], ["desired_manifest", "desired_deployment"], batch_size=200
-    )
-    outbox.write_desired(deployment.device_id for deployment in deployments if deployment.device.retired_at is None)
+    """Make what the devices of these deployments run now their desired state again."""
+    if deployments:
+        telling.take_back([deployment.device_id for deployment in deployments])
 
 
 def cancel_for_device(device: Device, reason: str) -> None:
     """The device leaves: nothing waits for it any more."""
     move(list(device.deployments.filter(state__in=sorted(DEPLOYMENT_OPEN))), State.CANCELED, reason)
-    open_states = [CommandState.QUEUED, CommandState.SENT, CommandState.ACCEPTED, CommandState.RUNNING]
-    device.commands.filter(state__in=open_states).update(
+    device.commands.filter(state__in=OPEN_COMMANDS).update(
         state=CommandState.CANCELED, reason=reason, changed_at=timezone.now()
     )
 
 
+def keep_for_device(device: Device, reason: str) -> int:
+    """The device stays at what it runs: what can still turn is canceled there. Returns how many."""
+    return _cancel(device.deployments.all(), reason)
+
+
 @transaction.atomic
-def retry_failed(rollout: Rollout, by):
-    """A new rollout of the same release to the devices in service on which this one ended badly; returns it."""
-    devices = list(Device.objects.filter(deployments__in=rollout.deployments.filter(RETRYABLE)))
-    if not devices:
+def retry_failed(rollout: Rollout, by) -> Rollout:
+    """A new rollout to the devices in service on which this one ended badly; returns it.
+
+    It is held to the same plan: pace, window, approval and thresholds, in those of the phases that so few devices fill.
+    """
+    again = list(rollout.deployments.filter(RETRYABLE).select_related("device", "variant"))
+    if not again:
         if rollout.deployments.filter(state__in=sorted(DEPLOYMENT_BAD)).exists():
             raise Refused("No device that failed in this rollout is still in service.")
         raise Refused("No device failed in this rollout.")
-    return start(rollout.release, by, devices=devices, deadline_seconds=rollout.deadline_seconds, back=rollout.back)
-
-
-# --- Commands -------------------------------------------------------------------------------------------------------
-
-
-@transaction.atomic
-def send_command(device: Device, kind: str, args: dict, by, deadline_seconds=120, job=None) -> Command:
-    """Order one device. It is sent at once, and waits for an offline device until the deadline."""
-    if kind not in COMMANDS:
-        raise Refused(f"There is no command {kind}; there are {', '.join(COMMANDS)}.")
-    if device.retired_at or device.admission != Admission.ACCEPTED:
-        raise Refused(f"{device.name} is not in service.")
-    deadline = timezone.now() + timedelta(seconds=deadline_seconds)
-    command = Command.objects.create(
-        device=device, kind=kind, args=args, created_by=by, deadline=deadline, job=job, state=CommandState.SENT
+    if rollout.undoes_id:
+        return _back_again(rollout, again, by)
+    phases = [phase.plan for phase in rollout.phases.all()]
+    return start(
+        rollout.release,
+        by,
+        devices=[row.device for row in again],
+        deadline_seconds=rollout.deadline_seconds,
+        back=rollout.back,
+        phases=plan.for_fewer(phases, len(again)),
+        terms=replace(rollout.terms, starts_at=None, continuous=False),
     )
-    order = CommandOrder(id=command.pk, kind=kind, deadline=deadline.timestamp(), args=args)
-    outbox.put([outbox.message(topics.down(device.pk, "command", command.pk), order)])
-    record("command.sent", f"{kind} was ordered from {device.name}", actor=by, device=device)
-    return command
 
 
-@transaction.atomic
-def cancel_command(command: Command, by) -> None:
-    """Stop waiting for it. The device may still do it when the order has reached it."""
-    open_states = [CommandState.QUEUED, CommandState.SENT, CommandState.ACCEPTED, CommandState.RUNNING]
-    if not Command.objects.filter(pk=command.pk, state__in=open_states).update(
-        state=CommandState.CANCELED, reason=f"canceled by {by.username}", changed_at=timezone.now()
-    ):
-        raise Refused("This command has already ended.")
-    record("command.canceled", f"{command.kind} on {command.device.name} was canceled", actor=by, device=command.device)
-    announce(f"device:{command.device_id}")
+def _back_again(rollout: Rollout, again: list[Deployment], by) -> Rollout:
+    """Where what failed was going back, each device is to go back to what it should have gone back to."""
+    looked = Preview([PreviewRow(row.device, row.variant, "update", "It goes back, once more.") for row in again])
+    looked.counts["update"] = len(again)
+    undoing = Rollout(
+        release=rollout.release,
+        target=again[0].device.name if len(again) == 1 else f"{len(again)} devices",
+        created_by=by,
+        deadline_seconds=rollout.deadline_seconds,
+        back=True,
+        undoes=rollout.undoes,
+    )
+    _launch(undoing, plan.AT_ONCE, looked, by, timezone.now())
+    return undoing

@@ -1,7 +1,9 @@
 """The periodic tick. Idempotent: two at once do no harm."""
 
+from datetime import datetime
+
 from django.db import transaction
-from django.db.models import Count
+from django.db.models import Q
 from django.utils import timezone
 
 from agent.wire.states import DEPLOYMENT_IN_FLIGHT, DEPLOYMENT_OPEN
@@ -10,37 +12,62 @@ from agent.wire.states import Deployment as State
 from agent.wire.states import Rollout as RolloutState
 from fleet.audit.services import announce
 from fleet.celery import app
-from fleet.rollouts import policy, services
-from fleet.rollouts.models import RAN_ALREADY, Command, Deployment, Rollout
+from fleet.rollouts import measured, services, steering, telling
+from fleet.rollouts.commands import OPEN_COMMANDS
+from fleet.rollouts.models import Command, Deployment, Rollout
 from fleet.rollouts.transitions import move
+
+#: Deployments that are given up in one tick; the next one goes on.
+MOST_OVERDUE = 1000
 
 
 @app.task
 def tick() -> None:
-    """End what is overdue, tell the next devices, finish what has nothing left to wait for."""
+    """End what is overdue, begin what was scheduled, and take one look at every running rollout."""
     now = timezone.now()
     with transaction.atomic():
         _time_out(now)
         _expire_commands(now)
-    queued = Deployment.objects.filter(state=State.QUEUED, rollout__state=RolloutState.RUNNING)
-    for rollout in Rollout.objects.filter(pk__in=queued.values("rollout")):
-        with transaction.atomic():
-            services.notify(rollout)
-    finish_ended()
+    due = Q(state=RolloutState.RUNNING) | Q(state=RolloutState.SCHEDULED, starts_at__lte=now)
+    for pk, state in Rollout.objects.filter(due).order_by("pk").values_list("pk", "state"):
+        if state == RolloutState.SCHEDULED:
+            _begin(pk)
+        else:
+            steering.step(pk, now)
 
 
-def _time_out(now) -> None:
+@app.task
+def measure() -> None:
+    """Look how the phases do that are held against the variants before. Apart from the tick: it reads many samples."""
+    now = timezone.now()
+    for phase in measured.open_phases():
+        measured.look(phase, now)
+
+
+@transaction.atomic
+def _begin(pk: int) -> None:
+    rollout = steering.locked(pk, RolloutState.SCHEDULED)
+    if rollout is not None:
+        services.begin(rollout)
+
+
+def _time_out(now: datetime) -> None:
+    """Give up what is over its deadline. What a person holds back is not: it has its time from when it goes on."""
+    held = Q(state=State.QUEUED) & ~Q(rollout__state=RolloutState.RUNNING) & ~Q(rollout__state=RolloutState.ABORTED)
     overdue = list(
-        Deployment.objects.filter(state__in=sorted(DEPLOYMENT_OPEN), deadline__lt=now).select_related("device")[:1000]
+        Deployment.objects.filter(state__in=sorted(DEPLOYMENT_OPEN), deadline__lt=now)
+        .exclude(held)
+        .order_by()
+        .only("state", "rollout", "device")[:MOST_OVERDUE]
     )
-    told = [d for d in overdue if d.state in DEPLOYMENT_IN_FLIGHT and d.device.desired_deployment == d.pk]
+    told = [deployment for deployment in overdue if deployment.state in DEPLOYMENT_IN_FLIGHT]
     move(overdue, State.TIMED_OUT, "it did not end before its deadline")
-    services.take_back(told)
+    telling.take_back_told(told)
 
 
 def _expire_commands(now) -> None:
     overdue = Command.objects.filter(
-        state__in=[CommandState.QUEUED, CommandState.SENT, CommandState.ACCEPTED, CommandState.RUNNING],
+        state__in=OPEN_COMMANDS,
         deadline__lt=now,
     )
     devices = list(overdue.values_list("device_id", flat=True)[:200])
@@ -49,14 +76,3 @@ def _expire_commands(now) -> None:
             state=CommandState.EXPIRED, reason="the device did not answer before the deadline", changed_at=now
         )
         announce(*(f"device:{device}" for device in devices))
-
-
-def finish_ended() -> None:
-    """Running rollouts in which every deployment has ended are finished."""
-    running = Rollout.objects.filter(state=RolloutState.RUNNING)
-    waiting = Deployment.objects.filter(rollout__in=running, state__in=sorted(DEPLOYMENT_OPEN)).values("rollout")
-    for rollout in running.exclude(pk__in=waiting):
-        rows = rollout.deployments.order_by().values_list("state").annotate(Count("pk"))
-        already = rollout.deployments.filter(RAN_ALREADY).count()
-        with transaction.atomic():
-            services.finish(rollout, policy.summary(dict(rows), already))

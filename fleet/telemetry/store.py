@@ -1,69 +1,82 @@
-"""Writes samples: those that are new, each once, whichever database it is."""
+"""Writes a batch of samples: those that are new, each once. COPY on PostgreSQL."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from operator import attrgetter
 
 from django.db import connection
-from django.db.models import Q
 
+from agent.wire.messages import Over, Stages
+from agent.wire.messages import Sample as WireSample
+from fleet.telemetry import sketches
 from fleet.telemetry.models import Sample
 
-#: device, boot, number: what makes a sample the same one.
-Key = tuple[str, str, int]
+TABLE = Sample._meta.db_table
+#: Held by whoever stores a batch, on PostgreSQL: a sample that is there has all with lesser numbers before it, which
+#: fleet.telemetry.summing counts on.
+_LOCK = 0x5A3B11
+_FROM_WIRE = [
+    name
+    for name in (field.column for field in Sample._meta.concrete_fields)
+    if name in WireSample.__struct_fields__ and name not in ("at", "seq", "latency")
+]
+_STAGES = tuple(f"stage_{name}" for name in Stages.__struct_fields__)
+_OVER = tuple(f"over_{name}" for name in Over.__struct_fields__)
+COLUMNS = ("device_id", "boot_id", "seq", "at", "received_at", "latency", *_FROM_WIRE, *_STAGES, *_OVER)
+_get = attrgetter(*_FROM_WIRE)
+_get_stages = attrgetter(*Stages.__struct_fields__)
+_get_over = attrgetter(*Over.__struct_fields__)
+_NO_STAGES = (None,) * len(_STAGES)
+_NONE_OVER = (0,) * len(_OVER)
 
-_COLUMNS = [field.column for field in Sample._meta.concrete_fields if not field.primary_key]
-_FIELDS = [field.attname for field in Sample._meta.concrete_fields if not field.primary_key]
 
-
-def add(rows: Mapping[Key, Sample]) -> list[Sample]:
-    """Store those that are not there yet, in the caller's transaction; returns them, the oldest first."""
-    if not rows:
-        return []
-    new = _copy(rows) if connection.vendor == "postgresql" else _insert(rows)
-    return sorted((rows[key] for key in new), key=lambda row: row.at)
-
-
-def _copy(rows: Mapping[Key, Sample]) -> Iterable[Key]:
-    """COPY into a table of this connection's own, and from there what is new: two statements, whatever the number.
-
-    ON CONFLICT also waits for another gateway that stores the same sample at this moment.
-    """
-    table, columns = Sample._meta.db_table, ", ".join(_COLUMNS)
+def add(measured: Sequence[tuple[str, str, WireSample]], now: datetime) -> int:
+    """Store samples (device, boot, sample) in the caller's transaction; returns how many of them were new."""
+    if not measured:
+        return 0
+    names, rows = ", ".join(COLUMNS), _rows(measured, now)
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"CREATE TEMPORARY TABLE IF NOT EXISTS incoming_sample ON COMMIT DELETE ROWS AS "  # noqa: S608  # own names
-            f"SELECT {columns} FROM {table} WITH NO DATA"
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+            cursor.execute(
+                "CREATE TEMPORARY TABLE IF NOT EXISTS incoming_sample ON COMMIT DELETE ROWS AS "  # noqa: S608  # own names
+                f"SELECT {names} FROM {TABLE} WITH NO DATA"
+            )
+            cursor.execute("DELETE FROM incoming_sample")  # of an earlier batch of this transaction
+            load(cursor, "incoming_sample", COLUMNS, rows)
+            cursor.execute(
+                f"INSERT INTO {TABLE} ({names}) SELECT {names} FROM incoming_sample ON CONFLICT DO NOTHING"  # noqa: S608  # own names
+            )
+        else:
+            load(cursor, TABLE, COLUMNS, rows, "ON CONFLICT DO NOTHING")
+        return cursor.rowcount
+
+
+def load(cursor, table: str, columns: Sequence[str], rows: Iterable[tuple], otherwise: str = "") -> None:
+    """Rows into a table; otherwise: what SQLite does with those that are there."""
+    names = ", ".join(columns)
+    if connection.vendor == "postgresql":
+        with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+    else:
+        places = ", ".join(["%s"] * len(columns))
+        cursor.executemany(f"INSERT INTO {table} ({names}) VALUES ({places}) {otherwise}", list(rows))  # noqa: S608  # own names
+
+
+def _rows(measured: Iterable[tuple[str, str, WireSample]], now: datetime) -> Iterator[tuple]:
+    """As COLUMNS has it; times in the database's own words, which costs less than to adapt each."""
+    end = None if connection.vendor == "postgresql" else -len("+00:00")
+    received = str(now.astimezone(UTC))[:end]
+    for device_id, boot_id, sample in measured:
+        yield (
+            device_id,
+            boot_id,
+            sample.seq,
+            str(datetime.fromtimestamp(sample.at, UTC))[:end],
+            received,
+            sketches.pack(sample.latency) or None,
+            *_get(sample),
+            *(_get_stages(sample.stages) if sample.stages else _NO_STAGES),
+            *(_get_over(sample.over) if sample.over else _NONE_OVER),
         )
-        with cursor.copy(f"COPY incoming_sample ({columns}) FROM STDIN") as copy:
-            for row in rows.values():
-                copy.write_row([getattr(row, name) for name in _FIELDS])
-        cursor.execute(
-            f"INSERT INTO {table} ({columns}) SELECT {columns} FROM incoming_sample "  # noqa: S608  # own names
-            f"ON CONFLICT (device_id, boot_id, seq) DO NOTHING RETURNING device_id, boot_id, seq"
-        )
-        new = cursor.fetchall()
-        cursor.execute("TRUNCATE incoming_sample")  # one batch of a longer transaction is no part of the next
-    return new
-
-
-def _insert(rows: Mapping[Key, Sample]) -> Iterable[Key]:
-    stored = _stored(rows)
-    new = [key for key in rows if key not in stored]
-    Sample.objects.bulk_create([rows[key] for key in new], batch_size=200, ignore_conflicts=True)
-    return new
-
-
-def _stored(rows: Mapping[Key, Sample]) -> set[Key]:
-    """Which of these samples are there already: one query for a hundred boots."""
-    by_boot: dict[tuple[str, str], list[int]] = {}
-    for device_id, boot_id, seq in rows:
-        by_boot.setdefault((device_id, boot_id), []).append(seq)
-    found: set[Key] = set()
-    pairs = list(by_boot.items())
-    for start in range(0, len(pairs), 100):
-        condition = Q()
-        for (device_id, boot_id), numbers in pairs[start : start + 100]:
-            condition |= Q(device_id=device_id, boot_id=boot_id, seq__gte=min(numbers), seq__lte=max(numbers))
-        found.update(
-            key for key in Sample.objects.filter(condition).values_list("device_id", "boot_id", "seq") if key in rows
-        )
-    return found

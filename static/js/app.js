@@ -31,11 +31,11 @@
     const source = document.querySelector(button.dataset.copy);
     try {
       await navigator.clipboard.writeText(source.textContent.trim());
-      window.notice('Copied');
+      window.notice(gettext('Copied'));
     } catch (error) {
       // Without TLS a browser may refuse: select the text, so that Ctrl C is all that is left to do.
       getSelection().selectAllChildren(source);
-      window.notice('Press Ctrl C to copy');
+      window.notice(gettext('Press Ctrl C to copy'));
     }
   }
 
@@ -46,8 +46,17 @@
       return;
     }
     if ('themeToggle' in button.dataset) { switchTheme(); }
-    if (button.dataset.open) { document.querySelector(button.dataset.open).showModal(); }
-    if ('close' in button.dataset) { button.closest('dialog').close(); }
+    if (button.dataset.open) {
+      const dialog = document.querySelector(button.dataset.open);
+      const folded = dialog.querySelector('template');
+      if (folded) { folded.replaceWith(folded.content); htmx.process(dialog); }
+      dialog.querySelectorAll('[data-here]').forEach((input) => { input.value = location.pathname + location.search; });
+      dialog.showModal();
+    }
+    if ('close' in button.dataset) {
+      const dialog = button.closest('dialog');
+      if (dialog) { dialog.close(); } else { history.back(); }  // the same form on a page of its own
+    }
     if (button.dataset.copy) { copy(button); }
   });
 
@@ -70,7 +79,7 @@
     const yes = confirm.querySelector('[value=yes]');
     document.getElementById('confirm-title').textContent = form.dataset.confirm;
     document.getElementById('confirm-text').textContent = form.dataset.confirmText || '';
-    yes.textContent = form.dataset.confirmDo || 'Go on';
+    yes.textContent = form.dataset.confirmDo || gettext('Go on');
     yes.className = 'confirmDanger' in form.dataset ? 'btn solid danger' : 'btn primary';
     confirm.returnValue = '';
     confirm.showModal();
@@ -78,7 +87,7 @@
   if (confirm) {
     confirm.addEventListener('close', () => {
       if (confirm.returnValue !== 'yes' || !asking) { return; }
-      if (!asking.form.isConnected) { window.notice('It changed meanwhile; nothing was done. Look again.'); return; }
+      if (!asking.form.isConnected) { window.notice(gettext('It changed meanwhile; nothing was done. Look again.')); return; }
       asking.form.dataset.confirmed = 'yes';
       asking.form.requestSubmit(asking.submitter);
     });
@@ -130,9 +139,9 @@
   });
   const asked = (event) => event.detail.requestConfig && event.detail.requestConfig.verb !== 'get';
   document.addEventListener('htmx:responseError', (event) => {
-    if (asked(event)) { window.notice('The server refused that (' + event.detail.xhr.status + '). Nothing was changed.', 'bad'); }
+    if (asked(event)) { window.notice(gettext('The server refused that ({status}). Nothing was changed.', { status: event.detail.xhr.status }), 'bad'); }
   });
   document.addEventListener('htmx:sendError', (event) => {
-    if (asked(event)) { window.notice('The server cannot be reached. Try again in a moment.', 'bad'); }
+    if (asked(event)) { window.notice(gettext('The server cannot be reached. Try again in a moment.'), 'bad'); }
   });
 })();

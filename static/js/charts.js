@@ -1,6 +1,7 @@
 /* Draws Plotly figures in the page's own colours. A string "var(--…)" in a figure becomes that token's value, and
    everything is drawn again when the theme changes. Other scripts call chart(element, figure); a figure that the server
-   wrote stands in <script type="application/json" id="ID"> and is drawn into <figure data-chart="ID">. */
+   wrote stands in <script type="application/json" id="ID"> and is drawn into <figure data-chart="ID">. A figure's config
+   goes over the one of all charts; one with `times` has Unix milliseconds, which are drawn in the viewer's zone. */
 (function () {
   'use strict';
   const probe = document.createElement('span');
@@ -42,17 +43,41 @@
   };
   const CONFIG = {
     responsive: true, displaylogo: false, displayModeBar: true,
-    modeBarButtonsToRemove: ['select2d', 'lasso2d', 'autoScale2d', 'zoom2d', 'pan2d', 'zoomIn2d', 'zoomOut2d'],
+    // The last would upload the fleet's figures to Plotly's cloud.
+    modeBarButtonsToRemove: ['select2d', 'lasso2d', 'autoScale2d', 'zoom2d', 'pan2d', 'zoomIn2d', 'zoomOut2d', 'sendChartToCloud'],
   };
+
+  // Plotly brings no language but English: the names of days and months are the browser's own.
+  if (document.documentElement.lang !== 'en') {
+    const named = (options, dates) => dates.map((date) => new Intl.DateTimeFormat(window.language, { ...options, timeZone: 'UTC' }).format(date));
+    const days = Array.from({ length: 7 }, (_, day) => Date.UTC(2023, 0, 1 + day));  // from a Sunday on
+    const months = Array.from({ length: 12 }, (_, month) => Date.UTC(2023, month, 1));
+    Plotly.register({
+      moduleType: 'locale', name: 'page',
+      dictionary: {
+        'Download plot as a PNG': gettext('Download plot as a PNG'), 'Reset axes': gettext('Reset axes'),
+        'Double-click to zoom back out': gettext('Double-click to zoom back out'),
+      },
+      format: {
+        days: named({ weekday: 'long' }, days), shortDays: named({ weekday: 'short' }, days),
+        months: named({ month: 'long' }, months), shortMonths: named({ month: 'short' }, months), date: '%Y-%m-%d',
+      },
+    });
+    CONFIG.locale = 'page';
+  }
 
   const figures = new Map();
   let template = resolve(TEMPLATE);
 
+  /* Plotly draws UTC: shift each time by the viewer's offset at that time. */
+  const local = (ms) => ms - new Date(ms).getTimezoneOffset() * 60000;
+
   function draw(element, figure) {
     const layout = resolve(figure.layout);
     layout.template = template;
+    const data = resolve(figure.data);
     if (element.clientWidth < 360 && layout.xaxis) { layout.xaxis.nticks = 4; }
-    Plotly.react(element, resolve(figure.data), layout, CONFIG);
+    Plotly.react(element, figure.times ? data.map((trace) => ({ ...trace, x: trace.x.map(local) })) : data, layout, { ...CONFIG, ...figure.config });
   }
   window.chart = function (element, figure) {
     figures.set(element, figure);

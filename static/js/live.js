@@ -2,8 +2,9 @@
    to the same news. Nothing runs while the tab is hidden; what was missed is fetched when it is shown again. */
 (function () {
   'use strict';
-  const SLOWEST = 15000;  // a device that fell silent announces nothing: every part is fetched at least this often
+  const SLOWEST = 300000;  // should news be lost on the way: every part is fetched at least this often
   const RETRY = 4000;
+  const DEAD = 40000;  // the server says something every 15 s: a machine that slept has a stream that does not know its end
   const born = Date.now();
   const badge = document.querySelector('[data-live-state]');
   const parts = () => Array.from(document.querySelectorAll('[data-live]'));
@@ -15,13 +16,14 @@
   let opened = false;
   let retry = 0;
   let cut = false;  // the server itself cannot hear what changes
+  let saidAt = born;  // when the stream said something last
   let heardAt = born;  // the last time at which what stands here was known to hold
-  const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
+  const clock = new Intl.DateTimeFormat(window.language, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
 
   function say(word, text, asOf) {
     badge.hidden = false;
     badge.dataset.state = word;
-    const said = asOf ? text + ' as of ' + asOf : text;
+    const said = asOf ? text + ' ' + gettext('as of {time}', { time: asOf }) : text;
     if (badge.textContent === said) { return; }
     const words = document.createElement('span');
     words.className = 'word';
@@ -30,7 +32,7 @@
     if (asOf) {
       const time = document.createElement('span');
       time.className = 'asof';
-      time.textContent = 'as of ' + asOf;
+      time.textContent = gettext('as of {time}', { time: asOf });
       badge.append(time);
     }
   }
@@ -39,13 +41,13 @@
   function lost() {
     const first = !('stale' in document.body.dataset);
     if (first && opened) { document.body.dataset.stale = clock.format(heardAt); }
-    say('waiting', 'Reconnecting…', document.body.dataset.stale);
+    say('waiting', gettext('Reconnecting…'), document.body.dataset.stale);
   }
 
   function found() {
     heardAt = Date.now();
     delete document.body.dataset.stale;
-    say('live', 'Live');
+    say('live', gettext('Live'));
   }
 
   function fetchNow(element) {
@@ -74,13 +76,16 @@
     if (stream || document.hidden) { return; }
     const topics = Array.from(new Set(parts().flatMap(topicsOf))).sort().join(',');
     stream = new EventSource(document.body.dataset.liveUrl + '?topics=' + encodeURIComponent(topics));
+    saidAt = Date.now();
+    stream.addEventListener('here', () => { saidAt = Date.now(); });
     stream.addEventListener('hello', () => {
+      saidAt = Date.now();
       cut = false;
       found();
       if (opened) { parts().forEach(wake); }
       opened = true;
     });
-    stream.addEventListener('changed', (event) => { cut = false; found(); heard(JSON.parse(event.data)); });
+    stream.addEventListener('changed', (event) => { saidAt = Date.now(); cut = false; found(); heard(JSON.parse(event.data)); });
     stream.addEventListener('stale', () => { cut = true; lost(); });
     stream.addEventListener('fresh', () => { cut = false; found(); parts().forEach(wake); });
     stream.onerror = () => {
@@ -105,9 +110,10 @@
   addEventListener('pagehide', close);
   addEventListener('pageshow', (event) => { if (event.persisted) { connect(); } });
   setInterval(() => {
+    if (stream && stream.readyState === EventSource.OPEN && Date.now() - saidAt > DEAD) { lost(); close(); connect(); }
     if (document.hidden || !stream || stream.readyState !== EventSource.OPEN) { return; }
     const now = Date.now();
-    parts().forEach((element) => { if (now - (state.get(element) || { last: born }).last > SLOWEST) { wake(element); } });
+    parts().forEach((element) => { if (!('liveOnlyNews' in element.dataset) && now - (state.get(element) || { last: born }).last > SLOWEST) { wake(element); } });
   }, 1000);
   say('waiting', 'Connecting…');
   connect();

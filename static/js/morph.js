@@ -47,6 +47,7 @@
       return;
     }
     if (from.hasAttribute('data-keep')) { return; }
+    if (from.nodeName === 'DIALOG' && from.open) { return; }  // somebody fills it in, or reads why it was refused
     if (from.nodeName === 'TIME' && from.getAttribute('datetime') === to.getAttribute('datetime')) { return; }
     if (from.isEqualNode(to)) { return; }
     attributes(from, to);

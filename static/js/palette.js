@@ -43,7 +43,7 @@
       item.append(name, detail);
       list.append(item);
     });
-    if (found.length === 0) { line(query ? 'Nothing is called “' + query + '”.' : 'Type a few letters.'); }
+    if (found.length === 0) { line(query ? gettext('Nothing is called “{query}”.', { query }) : gettext('Type a few letters.')); }
     select(list.querySelector('[role=option]'));
   }
 
@@ -56,7 +56,7 @@
       if (!answer.ok || answer.redirected) { throw new Error(answer.status); }
       show((await answer.json()).found, query);
     } catch (error) {
-      if (error.name !== 'AbortError') { line('The server did not answer. Try again in a moment.'); }
+      if (error.name !== 'AbortError') { line(gettext('The server did not answer. Try again in a moment.')); }
     }
   }
 

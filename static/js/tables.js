@@ -1,8 +1,6 @@
-/* Tables and the map of squares by keyboard, and rows that can be ticked. */
+/* Rows that can be ticked, and the map of squares by keyboard. */
 (function () {
   'use strict';
-  const typing = (target) => target.closest('input, select, textarea, [contenteditable]') !== null;
-
   /* ticked rows: the bar with the actions counts them */
   function count(form) {
     const boxes = Array.from(form.querySelectorAll('tbody input[type=checkbox]'));
@@ -27,37 +25,15 @@
     }
     count(form);
   });
+  // Enter in a field of that bar does what stands beside the field, and not what the form's first button does.
+  document.addEventListener('keydown', (event) => {
+    if (event.key !== 'Enter' || !event.target.dataset || !event.target.dataset.enter) { return; }
+    event.preventDefault();
+    event.target.form.querySelector('[name=do][value=' + event.target.dataset.enter + ']').click();
+  });
   function recount() { document.querySelectorAll('form[data-bulk]').forEach(count); }
   document.addEventListener('morphed', recount);
   recount();
-
-  /* j and k go through the rows, Enter opens, x ticks, / searches */
-  function rows() { return Array.from(document.querySelectorAll('.table[data-keys] tbody tr')); }
-  function step(by) {
-    const list = rows();
-    if (list.length === 0) { return; }
-    const now = list.indexOf(document.activeElement.closest('tr'));
-    const row = list[Math.min(Math.max(now + by, 0), list.length - 1)];
-    row.tabIndex = -1;
-    row.focus();
-    row.scrollIntoView({ block: 'nearest' });
-  }
-  document.addEventListener('keydown', (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target) || document.querySelector('dialog[open]')) { return; }
-    const row = document.activeElement.closest('.table[data-keys] tbody tr');
-    if (event.key === '/') {
-      const search = document.querySelector('[data-search]');
-      if (search) { event.preventDefault(); search.focus(); search.select(); }
-    } else if (event.key === 'j') { step(1);
-    } else if (event.key === 'k') { step(-1);
-    } else if (event.key === 'Enter' && row && event.target === row) {
-      const link = row.querySelector('a[href]');
-      if (link) { link.click(); }
-    } else if (event.key === 'x' && row) {
-      const box = row.querySelector('input[type=checkbox]');
-      if (box) { box.click(); }
-    }
-  });
 
   /* the map of squares is one stop of the Tab key; arrows move inside it */
   function columns(squares) {

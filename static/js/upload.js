@@ -15,8 +15,8 @@
     const { loaded, total } = event.detail;
     bar().querySelector('progress').value = loaded / total;
     bar().querySelector('output').textContent = loaded < total
-      ? (loaded / 1e6).toFixed(1) + ' of ' + (total / 1e6).toFixed(1) + ' MB sent'
-      : 'Sent. The server is checking the file.';
+      ? gettext('{sent} of {all} MB sent', { sent: (loaded / 1e6).toFixed(1), all: (total / 1e6).toFixed(1) })
+      : gettext('Sent. The server is checking the file.');
   });
   document.addEventListener('htmx:afterRequest', (event) => {
     const form = mine(event);

@@ -5,16 +5,11 @@ import multiprocessing
 import socket
 
 from tests.agent.waiting import wait_for
+from tests.ports import free_port
 
 #: Children are forked off a clean process that has imported amqtt once: a broker starts in some hundredths of a second.
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["tests.agent.broker_process"])
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class TestBroker:

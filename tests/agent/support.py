@@ -199,6 +199,7 @@ class AgentProcess:
             "EDGE_AGENT_TOKEN": TOKEN,
             "EDGE_AGENT_NAME": "bench-1",
             "EDGE_AGENT_THREADS": "1",
+            "EDGE_AGENT_RUNTIME": "onnxruntime",
             "EDGE_AGENT_DECLARED_CORES": "4",
             "EDGE_AGENT_DECLARED_MEMORY_GIB": "4",
             "EDGE_AGENT_DECLARED_STORAGE_GIB": "32",

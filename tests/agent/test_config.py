@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from agent import config
-from agent.config import ConfigError, Declared, Listen, Server
+from agent.addresses import Listen, Server
+from agent.config import ConfigError, Declared
 from tests.agent.support import ROOT
 
 SERVER = {"EDGE_AGENT_SERVER": "mqtt://broker.local"}
@@ -101,6 +102,12 @@ def test_where_the_local_api_is(given, listen, words):
     assert load().api is None
 
 
+def test_tags_from_the_command_line_and_from_a_file(file):
+    assert load({"tags": "Site=Berlin, spare,site=bern"}).tags == ("site=bern", "spare")
+    assert config.load({}, {}, file('server = "mqtt://h"\ntags = ["site=berlin"]\n')).tags == ("site=berlin",)
+    assert load().tags == ()
+
+
 def test_a_ca_file_is_found_beside_the_settings_file(file, tmp_path):
     (tmp_path / "ca.pem").write_text("x")
     settings = config.load({}, {}, file('server = "mqtts://h"\nca = "ca.pem"\n'))
@@ -118,6 +125,7 @@ def test_a_ca_file_is_found_beside_the_settings_file(file, tmp_path):
         ({"server": "mqtts://h", "ca": "/no/such/file"}, "/no/such/file does not exist"),
         ({"ca": "/x"}, "does not use TLS"),
         ({"seed": "x"}, "--seed: 'x' is no whole number from 0 to 2147483647."),
+        ({"tags": "site=berlin,a b"}, "--tags: 'site=berlin,a b' is no list of tags: “a b” is no tag: its name"),
         ({"nice": "20"}, "--nice: '20' is no whole number from 0 to 19."),
         ({"log_level": "loud"}, "--log-level: 'loud' is no log level"),
         ({"source": "module.factory"}, "does not look like module:factory"),

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from agent.main import main
+from agent.cli import main
 from agent.wire.messages import EnrollReply
 from tests.agent.support import ROOT, TOKEN
 from tests.agent.variants import variant

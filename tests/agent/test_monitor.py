@@ -5,8 +5,9 @@ import pytest
 from agent.device.device_adapter import Usage
 from agent.inference.meter import Meter, Timing
 from agent.monitor import Monitor
-from agent.wire import codec
-from agent.wire.messages import Sample
+from agent.wire import codec, latency
+from agent.wire.hardware import DeviceClass
+from agent.wire.messages import Config, Over, Sample
 
 
 class Board:
@@ -47,12 +48,14 @@ def clock():
     return Clock()
 
 
-def monitor(clock, board, meter=None, link=None) -> Monitor:
+def monitor(clock, board, meter=None, link=None, kind=DeviceClass.EMBEDDED, **config) -> Monitor:
     return Monitor(
         device=board,
         meter=meter or Meter(),
         connection=link or Link(),
         manifest=lambda: "ab" * 32,
+        kind=lambda: kind,
+        config=lambda: Config(**config),
         clock=lambda: 1795000000.0,
         steady_clock=clock,
     )
@@ -71,6 +74,7 @@ def test_counters_are_those_since_the_last_sample(clock):
     assert (first.decisions, first.errors, first.not_finite, first.episodes, first.successes) == (20, 1, 2, 3, 2)
     assert (first.cache_lookups, first.cache_hits) == (20, 4)
     assert (first.latency_p50, first.stages.compute) == (6, 2)
+    assert (first.latency, second.latency) == ({latency.bin_of(6): 20}, {})
     assert first.energy_per_action == pytest.approx(4.0 * 0.5 * 5 / 20)
     assert (second.seq, second.decisions, second.latency_p50, second.stages) == (2, 0, None, None)
     assert second.energy_per_action is None
@@ -108,3 +112,38 @@ def test_every_sample_is_one_that_the_server_takes(clock):
     sample = monitor(clock, Board(temperature=48.2)).sample(0)
 
     assert codec.decode(codec.encode(sample), Sample) == sample
+
+
+def test_budgets_that_were_kept_take_no_byte(clock):
+    meter = Meter()
+    meter.decided(Timing(0, 1, 2, 3), late=False)
+    sample = monitor(clock, Board(), meter).sample(0)
+
+    assert sample.over is None
+    assert b"over" not in codec.encode(sample) and b"refused" not in codec.encode(sample)
+
+
+def test_budgets_that_were_broken_are_counted(clock):
+    meter, link = Meter(), Link()
+    watcher = monitor(clock, Board(), meter, link, bandwidth_budget=1)
+    for over in ((), ("compute",), ("compute", "total")):
+        meter.decided(Timing(0, 1, 2, 3, 4), late=False, over=over)
+    meter.count(refused=4)
+    clock.now += 2
+    link.received, link.sent = 200_000, 60_000  # 1.04 Mbit/s
+    first = watcher.sample(0)
+    clock.now += 2
+
+    assert first.over == Over(compute=2, total=1, bandwidth=1)
+    assert (first.refused, first.stages.network) == (4, 4)
+    assert codec.decode(codec.encode(first), Sample) == first
+    assert watcher.sample(0).over is None
+
+
+@pytest.mark.parametrize(("kind", "watts", "expected"), [("mobile", 5.1, 1), ("mobile", 4.9, 0), ("embedded", 9.0, 0)])
+def test_a_mobile_device_has_five_watts(clock, kind, watts, expected):
+    board = Board()
+    object.__setattr__(board.now, "power", watts)
+    sample = monitor(clock, board, kind=DeviceClass(kind)).sample(0)
+
+    assert (sample.over or Over()).power == expected

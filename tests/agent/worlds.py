@@ -36,6 +36,18 @@ class Negative(Steady):
     lead = -1.0
 
 
+class Restless(Steady):
+    """Never the same twice, so that no cache knows it."""
+
+    def observe(self) -> Observation:
+        state = np.array([1.0, 2 + self._acted / 1024, 3, 4], np.float32)
+        return Observation(np.zeros((8, 8, 3), np.uint8), "", state)
+
+
+def restless(card: Card, seed: int) -> Restless:
+    return Restless(card, seed)
+
+
 def zero(card: Card, seed: int) -> Zero:
     return Zero(card, seed)
 
@@ -46,3 +58,26 @@ def negative(card: Card, seed: int) -> Negative:
 
 def steady(card: Card, seed: int) -> Steady:
     return Steady(card, seed)
+
+
+class Vivid:
+    """Something to recognize: a picture that no noise resembles, words and numbers that nothing else contains."""
+
+    def __init__(self, card: Card, seed: int) -> None:
+        self._observation = vivid_observation()
+
+    def observe(self) -> Observation:
+        return self._observation
+
+    def act(self, actions: Floats) -> Finished:
+        return Finished()
+
+
+def vivid_observation() -> Observation:
+    picture = np.random.default_rng(4711).integers(0, 256, (24, 32, 3), np.uint8)
+    state = np.array([0.731584, 0.918273, 0.463728, 0.827364], np.float32)
+    return Observation(picture, "fetch marmalade for grandmother", state)
+
+
+def vivid(card: Card, seed: int) -> Vivid:
+    return Vivid(card, seed)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from fleet.demo.client import Client, wait_for
-from fleet.demo.stack import Process, Stack, free_port
+from fleet.demo.stack import Process, Stack
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,7 +24,7 @@ class Installation:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.password = secrets.token_urlsafe(12)
-        self.stack = Stack(web_port=free_port(18_000), mqtt_port=free_port(18_830))
+        self.stack = Stack(web_port=free_port(), mqtt_port=free_port())
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.environment = {
             **{key: value for key, value in self.stack.environment.items() if not key.startswith("PYTEST")},

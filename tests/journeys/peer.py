@@ -44,8 +44,8 @@ class Peer:
         if not self._subscribed.wait(10):
             raise ConnectionError(f"no answer to the subscription of {topic}")
 
-    def publish(self, topic: str, body: bytes, *, retain: bool = False) -> None:
-        self._sent.append(self._client.publish(topic, body, qos=1, retain=retain))
+    def publish(self, topic: str, body: bytes, *, retain: bool = False, qos: int = 1) -> None:
+        self._sent.append(self._client.publish(topic, body, qos=qos, retain=retain))
 
     def drain(self) -> None:
         """Wait until the broker has taken everything that was published."""

@@ -86,6 +86,12 @@ def test_a_board_introduces_itself_and_a_person_lets_it_in(page_of, installation
         installation.api.call("PATCH", f"/devices/{found['id']}", {"config": {"watch_seconds": 3}})
 
 
+def version_id(installation) -> int:
+    """Of tabletop@1, the only version of its model."""
+    [version] = installation.api.get("/models/tabletop/versions")
+    return version["id"]
+
+
 def test_a_model_is_uploaded_optimized_and_released(page_of, installation, pt2):
     page = page_of("operator")
     page.goto("/models")
@@ -116,7 +122,7 @@ def test_a_model_is_uploaded_optimized_and_released(page_of, installation, pt2):
         480,
     )
     page.goto("/models/tabletop/1")
-    trials = installation.api.get("/versions/1/trials", limit=100)["items"]
+    trials = installation.api.get(f"/versions/{version_id(installation)}/trials", limit=100)["items"]
     winners = [trial for trial in trials if trial["verdict"] == "won"]
     assert {trial["device_class"] for trial in winners} == classes
     assert all(trial["reason"] for trial in trials), "each trial says why"
@@ -140,7 +146,10 @@ def test_it_is_rolled_out_and_every_device_reports_its_own_variant(page_of, inst
     page.wait_for_url(re.compile(r"/rollouts/\d+$"))
     expect(page.locator("main").get_by_text("Finished", exact=False).first).to_be_visible(timeout=90_000)
 
-    variants = {v["manifest_digest"]: v["device_class"] for v in installation.api.get("/versions/1/variants")}
+    variants = {
+        v["manifest_digest"]: v["device_class"]
+        for v in installation.api.get(f"/versions/{version_id(installation)}/variants")
+    }
     for name in (LONE, SIMULATED):
         device = installation.device(name)
         assert variants[device["active_manifest"]] == device["device_class"], "as the device itself reports"
@@ -211,8 +220,8 @@ def test_a_device_is_re_optimized_by_its_own_measurement(page_of, installation):
 
 
 def test_a_worker_killed_in_the_middle_loses_no_job(installation):
-    version = installation.api.get("/versions/1")
-    job = installation.api.post(f"/versions/{version['id']}/optimize", {"device_class": "mobile", "budget": "brief"})
+    order = {"device_class": "mobile", "budget": "brief"}
+    job = installation.api.post(f"/versions/{version_id(installation)}/optimize", order)
     now = lambda: installation.api.get(f"/jobs/{job['id']}")  # noqa: E731  # the job as it is at each look
     installation.wait_for("the worker at work", lambda: now()["state"] == "running" and now()["progress"] > 0, 60)
     installation.kill("optimizer")
@@ -222,7 +231,9 @@ def test_a_worker_killed_in_the_middle_loses_no_job(installation):
 
 
 def test_a_job_is_canceled_within_seconds(page_of, installation):
-    job = installation.api.post("/versions/1/optimize", {"device_class": "mobile", "pruning": 0.17})
+    job = installation.api.post(
+        f"/versions/{version_id(installation)}/optimize", {"device_class": "mobile", "pruning": 0.17}
+    )
     now = lambda: installation.api.get(f"/jobs/{job['id']}")  # noqa: E731  # the job as it is at each look
     installation.wait_for("the worker at work", lambda: now()["state"] == "running", 60)
     page = page_of("operator")
@@ -254,7 +265,7 @@ from agent.wire import manifest as wire
 from fleet.catalog import store
 from fleet.catalog.models import Release, Trial, Variant
 import msgspec
-good = Variant.objects.get(trial__verdict="won", device_class="embedded")
+good = Variant.objects.get(version__model__name="tabletop", trial__verdict="won", device_class="embedded")
 manifest = msgspec.convert(good.manifest, wire.Manifest)
 golden = manifest.of("golden")[0]
 arrays = dict(np.load(io.BytesIO(store.read(golden.digest))))

@@ -13,8 +13,8 @@ import torch
 import tritonclient.http as triton
 from tritonclient.utils import np_to_triton_dtype
 
-from fleet.demo.stack import free_port
 from tests import foreign
+from tests.ports import free_port
 
 NAME, TOKEN = "vision-box", "0123456789-of-the-robots-programs"
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
@@ -28,7 +28,7 @@ class Box:
         api = installation.api
         api.post("/groups", {"name": "boxes"})
         order = {"name": "boxes", "auto_accept": True, "group": "boxes"}
-        port = free_port(18_900)
+        port = free_port()
         installation.start_agent(
             NAME,
             api.post("/enrollment-tokens", order)["token"],

@@ -50,7 +50,9 @@ def text(place: Place, plugin: Path, connections: int = -1) -> str:
         lines += [f"certfile {place.certificate}", f"keyfile {place.key}", "tls_version tlsv1.2"]
     lines += [
         f"max_packet_size {MAX_PACKET}",
-        "max_inflight_messages 100",
+        # The gateway acknowledges whole batches, after their commit; meanwhile the next two gather.
+        "max_inflight_messages 6000",
+        "max_inflight_bytes 16777216",
         # What waits for a client that is away: the gateway's share is the fleet's telemetry, a device's is small.
         "max_queued_messages 100000",
         "max_queued_bytes 67108864",

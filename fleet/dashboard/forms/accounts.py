@@ -2,11 +2,19 @@
 
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
+from django.utils.translation import gettext, pgettext_lazy
+from django.utils.translation import gettext_lazy as _
 
 from fleet.accounts.roles import Role
 from fleet.dashboard.forms.widgets import Form, dress
+from fleet.sentences import said_later
 
-LIFETIMES = {"": "never", "30": "in 30 days", "90": "in 90 days", "365": "in a year"}
+LIFETIMES = {
+    "": pgettext_lazy("expiry", "never"),
+    "30": _("in 30 days"),
+    "90": _("in 90 days"),
+    "365": _("in a year"),
+}
 
 
 class SignIn(AuthenticationForm):
@@ -19,18 +27,20 @@ class PasswordForm(PasswordChangeForm):
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, label_suffix="", **kwargs)
         dress(self)
-        self.fields["old_password"].label = "Password you have now"
+        self.fields["old_password"].label = gettext("Password you have now")
         self.fields["old_password"].widget.attrs.pop("autofocus", None)
-        self.fields["new_password1"].label = "New password"
-        self.fields["new_password1"].help_text = "At least 12 characters, and not a common one."
-        self.fields["new_password2"].label = "New password, again"
+        self.fields["new_password1"].label = gettext("New password")
+        self.fields["new_password1"].help_text = gettext("At least 12 characters, and not a common one.")
+        self.fields["new_password2"].label = gettext("New password, again")
         self.fields["new_password2"].help_text = ""
 
 
 class ApiTokenForm(Form):
-    name = forms.CharField(max_length=64, help_text="What it is for, so that you know later whether to revoke it.")
+    name = forms.CharField(
+        label=_("Name"), max_length=64, help_text=_("What it is for, so that you know later whether to revoke it.")
+    )
     expires = forms.TypedChoiceField(
-        choices=list(LIFETIMES.items()), coerce=int, empty_value=None, required=False, label="Ends"
+        choices=list(LIFETIMES.items()), coerce=int, empty_value=None, required=False, label=_("Ends")
     )
 
 
@@ -38,15 +48,19 @@ class PersonForm(Form):
     username = forms.RegexField(
         r"^[\w.@+-]+$",
         max_length=150,
-        label="Name",
-        error_messages={"invalid": "A name has letters, digits and @ . + - _ only."},
+        label=_("Name"),
+        error_messages={"invalid": _("A name has letters, digits and @ . + - _ only.")},
     )
     role = forms.TypedChoiceField(
-        choices=[(role.label, role.label) for role in Role], coerce=lambda text: Role[text.upper()]
+        label=_("Role"),
+        choices=[(role.label, said_later(role.label)) for role in Role],
+        coerce=lambda text: Role[text.upper()],
     )
 
 
 class RoleForm(Form):
     role = forms.TypedChoiceField(
-        choices=[(role.label, role.label) for role in Role], coerce=lambda text: Role[text.upper()]
+        label=_("Role"),
+        choices=[(role.label, said_later(role.label)) for role in Role],
+        coerce=lambda text: Role[text.upper()],
     )

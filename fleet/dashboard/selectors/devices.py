@@ -20,19 +20,23 @@ from django.db.models import (
 )
 from django.db.models.functions import Cast, Concat, NullIf
 
-from agent.wire.hardware import DeviceClass
-from agent.wire.states import DEPLOYMENT_OPEN, Admission
+from agent.wire.states import DEPLOYMENT_OPEN
 from fleet.catalog.models import Variant
 from fleet.dashboard import figures, listing
 from fleet.dashboard.selectors.naming import Running, running
 from fleet.devices.liveness import Liveness, liveness, query
 from fleet.devices.models import Device, Group
 from fleet.rollouts.models import Deployment
+from fleet.search import services
+from fleet.search.conditions import condition
+from fleet.search.errors import SearchError
+from fleet.search.language import parse
+from fleet.search.models import SavedView
+from fleet.search.refine import Parted, parted
 
-CLASSES = tuple(value.value for value in DeviceClass)
 STATES = tuple(value.value for value in Liveness)
-#: `retired` is no admission, but people look for retired devices in the same place.
-ADMISSIONS = (*(value.value for value in Admission), "retired")
+#: A search that is too long is shown all the same, so that it can be cut; a hostile one not whole.
+LONGEST_SHOWN = 2000
 
 _SORTS: dict[str, F | str] = {
     "name": "name",
@@ -50,19 +54,39 @@ SORTS = tuple(_SORTS)
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
-    """What the address asks for; each is empty when it does not filter."""
+class Problem:
+    """What is wrong with a search, and the search cut at that place. meant: the whole search as it may be meant.
 
-    q: str
-    device_class: str
-    state: str
-    group: str
-    admission: str
-    simulated: str
+    unfinished: somebody who is typing need not be told yet.
+    """
+
+    sentence: str
+    before: str
+    wrong: str
+    after: str
+    meant: str
+    unfinished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What the list is searched for. problem: why that cannot be read. state: the liveness that it is held to."""
+
+    text: str
+    parted: Parted
+    condition: Q
+    problem: Problem | None = None
 
     @property
-    def any(self) -> bool:
-        return any((self.q, self.device_class, self.state, self.group, self.admission, self.simulated))
+    def state(self) -> str:
+        return self.parted.state
+
+    def narrow(self, rows: QuerySet[Device], now: datetime) -> QuerySet[Device]:
+        rows = rows.filter(self.condition)
+        return rows.filter(query(Liveness(self.state), now)) if self.state else rows
+
+    def found(self, now: datetime) -> QuerySet[Device]:
+        return self.narrow(Device.objects.all(), now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +99,7 @@ class Row:
     admission: str
     retired: bool
     simulated: bool
+    restrained: bool
     device_class: str
     running: Running | None
     unknown_manifest: str
@@ -86,15 +111,15 @@ class Row:
     power_source: str
     success: float | None
     last_seen: datetime | None
-    groups: tuple[str, ...]
+    tags: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceList:
-    """facets: how many devices of each liveness match the other filters."""
+    """facets: how many devices of each liveness the rest of the search finds."""
 
     rows: list[Row]
-    filters: Filters
+    search: Search
     order: listing.Order
     pager: listing.Pager
     state: listing.State
@@ -106,59 +131,60 @@ class DeviceList:
         """How many match when liveness is left out."""
         return sum(self.facets.values())
 
+    @property
+    def everything_url(self) -> str:
+        return self.state.url(q=self.search.parted.rest)
 
-def filters_of(params: Mapping[str, str]) -> Filters:
-    return Filters(
-        q=listing.text(params, "q"),
-        device_class=listing.choice(params, "class", CLASSES),
-        state=listing.choice(params, "state", STATES),
-        group=listing.text(params, "group"),
-        admission=listing.choice(params, "admission", ADMISSIONS),
-        simulated=listing.choice(params, "simulated", ("yes", "no")),
-    )
+    @property
+    def facet_urls(self) -> list[tuple[str, int, str]]:
+        """Each liveness, how many devices have it, and the search that is held to it."""
+        return [(word, n, self.state.url(q=self.search.parted.at(word))) for word, n in self.facets.items()]
 
 
-def matching(filters: Filters) -> QuerySet[Device]:
-    """Every filter but that of liveness. Retired devices only when they are asked for."""
-    rows = Device.objects.filter(retired_at__isnull=filters.admission != "retired")
-    if filters.q:
-        rows = rows.filter(Q(name__icontains=filters.q) | Q(id__icontains=filters.q))
-    if filters.device_class:
-        rows = rows.filter(device_class=filters.device_class)
-    if filters.group:
-        rows = rows.filter(groups__name=filters.group)
-    if filters.admission and filters.admission != "retired":
-        rows = rows.filter(admission=filters.admission)
-    if filters.simulated:
-        rows = rows.filter(simulated=filters.simulated == "yes")
-    return rows
+def search_of(params: Mapping[str, str], now: datetime) -> Search:
+    """`?q=` read as a search; one query when it names groups."""
+    text = params.get("q", "").strip()[:LONGEST_SHOWN]
+    try:
+        tree = parse(text)
+        parts = parted(text, tree, STATES)
+        # Without its liveness a search is one still: it was cut at a whole condition.
+        return Search(text, parts, condition(parse(parts.rest) if parts.state else tree, now))
+    except SearchError as problem:
+        return Search(text, Parted("", text), Q(pk__in=[]), _problem(text, problem))
+
+
+def _problem(text: str, problem: SearchError) -> Problem:
+    at, end = problem.at, problem.at + problem.length
+    meant = f"{text[:at]}{problem.instead}{text[end:]}" if problem.instead else ""
+    return Problem(str(problem), text[:at], text[at:end], text[end:], meant, problem.unfinished)
 
 
 def device_list(params: Mapping[str, str], now: datetime) -> DeviceList:
-    """Five queries, whatever the number of devices: facets, page, groups, variants, open deployments."""
-    filters = filters_of(params)
+    """Five queries, whatever the number of devices: facets, page, tags, variants, open deployments; and one more for
+    a search that names groups."""
+    search = search_of(params, now)
     order = listing.order(params, SORTS, "name")
-    base = matching(filters)
+    base = Device.objects.filter(search.condition)
     counted = base.aggregate(**{f"n_{state}": Count("pk", filter=query(Liveness(state), now)) for state in STATES})
-    facets = {state: counted[f"n_{state}"] for state in STATES}
-    total = facets[filters.state] if filters.state else sum(facets.values())
+    facets = {state: counted[f"n_{state}"] or 0 for state in STATES}
+    total = facets[search.state] if search.state else sum(facets.values())
     pager = listing.pager(params, total)
-    chosen = base.filter(query(Liveness(filters.state), now)) if filters.state else base
-    devices = list(_sorted(chosen, order, now).prefetch_related("groups")[pager.start : pager.end])
+    found = _sorted(search.found(now), order, now).prefetch_related("tags")
+    devices = list(found[pager.start : pager.end])
     state = listing.State(
         {
-            "q": filters.q,
-            "class": filters.device_class,
-            "state": filters.state,
-            "group": filters.group,
-            "admission": filters.admission,
-            "simulated": filters.simulated,
+            "q": search.text,
             "sort": "" if str(order) == "name" else str(order),
             "per": "" if pager.per_page == listing.PER_PAGE[0] else str(pager.per_page),
             "page": str(pager.number) if pager.number > 1 else "",
         }
     )
-    return DeviceList(_rows(devices, now), filters, order, pager, state, facets, total)
+    return DeviceList(_rows(devices, now), search, order, pager, state, facets, total)
+
+
+def ordered(params: Mapping[str, str], now: datetime) -> QuerySet[Device]:
+    """All that the list has pages of, in its order."""
+    return _sorted(search_of(params, now).found(now), listing.order(params, SORTS, "name"), now)
 
 
 def _sorted(rows: QuerySet[Device], order: listing.Order, now: datetime) -> QuerySet[Device]:
@@ -197,6 +223,7 @@ def _rows(devices: list[Device], now: datetime) -> list[Row]:
             admission=device.admission,
             retired=device.retired_at is not None,
             simulated=device.simulated,
+            restrained=bool(device.restraints),
             device_class=device.device_class,
             running=names.get(device.active_manifest),
             unknown_manifest="" if device.active_manifest in names else device.active_manifest,
@@ -208,11 +235,18 @@ def _rows(devices: list[Device], now: datetime) -> list[Row]:
             power_source=device.power_source,
             success=figures.share(device.successes, device.episodes),
             last_seen=device.last_seen,
-            groups=tuple(group.name for group in device.groups.all()),
+            tags=tuple(map(str, device.tags.all())),
         )
         for device in devices
     ]
 
 
-def group_names() -> list[str]:
-    return list(Group.objects.values_list("name", flat=True))
+def kept_views(user, here: DeviceList) -> list[tuple[SavedView, bool]]:
+    """Saved views of this list, and whether each is what is seen now; one query."""
+    seen = services.checked("/devices" + here.state.url()) if not here.search.problem else ""
+    return [(view, view.address == seen) for view in services.views_for(user).filter(address__startswith="/devices?")]
+
+
+def groups_to_join() -> list[str]:
+    """Those that people fill."""
+    return list(Group.objects.filter(query="").values_list("name", flat=True))

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import Count
+from django.utils.translation import gettext, pgettext
 
+from agent.wire import tags
 from agent.wire.states import Admission
 from fleet.dashboard import listing
 from fleet.dashboard.words import Word
@@ -23,6 +25,7 @@ class TokenLine:
     devices: int
     auto_accept: bool
     group: str
+    tags: list[str]
     expires_at: datetime | None
     created_at: datetime
     created_by: str
@@ -32,10 +35,10 @@ class TokenLine:
     @property
     def word(self) -> Word:
         if self.revoked:
-            return Word("Revoked", "offline", "x")
+            return Word(gettext("Revoked"), "offline", "x")
         if self.refusal:
-            return Word("Used up" if self.uses >= self.max_uses else "Ended", "offline", "clock")
-        return Word("Open", "ok", "ok")
+            return Word(gettext("Used up") if self.uses >= self.max_uses else gettext("Ended"), "offline", "clock")
+        return Word(pgettext("token", "Open"), "ok", "ok")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ def tokens(params: Mapping[str, str], now: datetime) -> TokenList:
             devices=row.n,
             auto_accept=row.auto_accept,
             group=row.group.name if row.group else "",
+            tags=[tags.written(*each) for each in row.tags.items()],
             expires_at=row.expires_at,
             created_at=row.created_at,
             created_by=row.created_by.username if row.created_by else "",

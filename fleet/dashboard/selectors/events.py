@@ -4,22 +4,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from django.db.models import Q, QuerySet
+from django.utils.translation import gettext_lazy
 
 from fleet.audit.models import Event
 from fleet.dashboard import listing
 
 #: What a kind begins with (`rollout.started`), as people call it.
 KINDS = {
-    "device": "devices",
-    "enrollment_token": "enrollment",
-    "group": "groups",
-    "version": "uploads",
-    "release": "releases",
-    "job": "jobs",
-    "rollout": "rollouts",
-    "command": "commands",
-    "person": "people",
-    "api_token": "API tokens",
+    "device": gettext_lazy("devices"),
+    "enrollment_token": gettext_lazy("enrollment"),
+    "group": gettext_lazy("groups"),
+    "version": gettext_lazy("uploads"),
+    "release": gettext_lazy("releases"),
+    "job": gettext_lazy("jobs"),
+    "rollout": gettext_lazy("rollouts"),
+    "command": gettext_lazy("commands"),
+    "alert": gettext_lazy("alerts"),
+    "alert_rule": gettext_lazy("alert rules"),
+    "silence": gettext_lazy("silences"),
+    "channel": gettext_lazy("channels"),
+    "person": gettext_lazy("people"),
+    "api_token": gettext_lazy("API tokens"),
 }
 LEVELS = tuple(value for value, _ in Event.LEVELS)
 PER_PAGE = 100
@@ -44,14 +49,22 @@ def with_subjects(events: QuerySet[Event]) -> QuerySet[Event]:
 
 
 def recent(count: int, **subject: object) -> list[Event]:
-    return list(with_subjects(Event.objects.filter(**subject))[:count])
+    """The newest of a subject, or of the whole fleet: there, devices that start anew would hide everything else."""
+    rows = Event.objects.filter(**subject) if subject else Event.objects.exclude(kind="device.booted")
+    return list(with_subjects(rows)[:count])
 
 
-def event_list(params: Mapping[str, str]) -> EventList:
-    q = listing.text(params, "q")
-    kind = listing.choice(params, "kind", tuple(KINDS))
-    level = listing.choice(params, "level", LEVELS)
-    before = listing.number(params, "before", 0)
+def _filters(params: Mapping[str, str]) -> tuple[str, str, str]:
+    """q, kind and level."""
+    return (
+        listing.text(params, "q"),
+        listing.choice(params, "kind", tuple(KINDS)),
+        listing.choice(params, "level", LEVELS),
+    )
+
+
+def found(params: Mapping[str, str]) -> QuerySet[Event]:
+    q, kind, level = _filters(params)
     rows = Event.objects.all()
     if q:
         rows = rows.filter(
@@ -59,8 +72,13 @@ def event_list(params: Mapping[str, str]) -> EventList:
         )
     if kind:
         rows = rows.filter(kind__startswith=f"{kind}.")
-    if level:
-        rows = rows.filter(level=level)
+    return rows.filter(level=level) if level else rows
+
+
+def event_list(params: Mapping[str, str]) -> EventList:
+    q, kind, level = _filters(params)
+    before = listing.number(params, "before", 0)
+    rows = found(params)
     if before:
         rows = rows.filter(id__lt=before)
     # By number and not by page: rows are added while somebody reads.

@@ -5,11 +5,13 @@ from dataclasses import asdict, dataclass
 
 from django.db.models import Q
 from django.urls import reverse
+from django.utils.translation import gettext
 
 from fleet.catalog.models import Model
-from fleet.dashboard.words import CLASS_LABELS, word
+from fleet.dashboard.words import class_label, word
 from fleet.devices.models import Device, Group
 from fleet.rollouts.models import Rollout
+from fleet.search.services import views_for
 
 EACH = 6
 
@@ -21,9 +23,27 @@ class Hit:
     url: str
 
 
-def find(query: str) -> list[dict[str, str]]:
-    """Up to six devices, models, rollouts and groups each; four queries. Without a query: the newest rollouts."""
-    return [asdict(hit) for hit in (*_devices(query), *_models(query), *_rollouts(query), *_groups(query))]
+def find(query: str, user) -> list[dict[str, str]]:
+    """Up to six saved views, devices, models, rollouts and groups each; five queries.
+
+    Without a query: views, models, the newest rollouts, groups.
+    """
+    hits = (*_views(query, user), *_devices(query), *_models(query), *_rollouts(query), *_groups(query))
+    return [asdict(hit) for hit in hits]
+
+
+def _views(query: str, user) -> list[Hit]:
+    rows = views_for(user).filter(name__icontains=query)[:EACH]
+    return [
+        Hit(
+            row.name,
+            gettext("saved view")
+            if row.owner_id == user.pk
+            else gettext("view, shared by {owner}").format(owner=row.owner.username),
+            row.address,
+        )
+        for row in rows
+    ]
 
 
 def _devices(query: str) -> list[Hit]:
@@ -35,7 +55,7 @@ def _devices(query: str) -> list[Hit]:
     return [
         Hit(
             row.name,
-            f"device, {CLASS_LABELS.get(row.device_class, row.device_class)}",
+            gettext("device, {device_class}").format(device_class=class_label(row.device_class)),
             reverse("devices.detail", args=(row.pk,)),
         )
         for row in rows
@@ -44,7 +64,7 @@ def _devices(query: str) -> list[Hit]:
 
 def _models(query: str) -> list[Hit]:
     rows = Model.objects.filter(name__icontains=query)[:EACH]
-    return [Hit(row.name, "model", reverse("models.detail", args=(row.name,))) for row in rows]
+    return [Hit(row.name, gettext("model"), reverse("models.detail", args=(row.name,))) for row in rows]
 
 
 def _rollouts(query: str) -> list[Hit]:
@@ -55,8 +75,10 @@ def _rollouts(query: str) -> list[Hit]:
     rows = Rollout.objects.filter(wanted).select_related("release__version__model")[:EACH]
     return [
         Hit(
-            f"{row}: {row.release.version} to {row.target}",
-            f"rollout, {word('rollout', row.state).label.lower()}",
+            gettext("{rollout}: {version} to {target}").format(
+                rollout=row, version=row.release.version, target=row.target
+            ),
+            gettext("rollout, {state}").format(state=word("rollout", row.state).label.lower()),
             reverse("rollouts.detail", args=(row.pk,)),
         )
         for row in rows
@@ -65,4 +87,4 @@ def _rollouts(query: str) -> list[Hit]:
 
 def _groups(query: str) -> list[Hit]:
     rows = Group.objects.filter(name__icontains=query)[:EACH]
-    return [Hit(row.name, "group", reverse("groups.detail", args=(row.name,))) for row in rows]
+    return [Hit(row.name, gettext("group"), reverse("groups.detail", args=(row.name,))) for row in rows]

@@ -9,10 +9,12 @@ from django.db.models import Count, Q, QuerySet
 from agent.wire.states import Admission
 from agent.wire.states import Rollout as RolloutState
 from fleet.dashboard import listing
+from fleet.dashboard.selectors.devices import Search, search_of
 from fleet.dashboard.words import CLASS_LABELS
 from fleet.devices.liveness import Liveness, liveness, query
 from fleet.devices.models import Device, Group
 from fleet.rollouts.models import Rollout
+from fleet.search.groups import count
 
 PER_PAGE = 50
 
@@ -21,6 +23,7 @@ PER_PAGE = 50
 class GroupLine:
     name: str
     description: str
+    query: str
     devices: int
     online: int
     classes: dict[str, int]
@@ -28,33 +31,32 @@ class GroupLine:
 
 
 def groups(now: datetime) -> list[GroupLine]:
-    """Every group with its devices counted; three queries."""
-    counted = {
-        row["groups"]: row
-        for row in Device.objects.filter(retired_at=None, groups__isnull=False)
-        .order_by()
-        .values("groups")
-        .annotate(
-            n=Count("pk"),
-            online_=Count("pk", filter=query(Liveness.ONLINE, now)),
-            **{name: Count("pk", filter=Q(device_class=name)) for name in CLASS_LABELS},
-        )
-    }
+    """Every group with its devices counted; a few queries (fleet.search.groups.count), and one for its rollouts."""
+    everything = list(Group.objects.all())
+    counted = count(
+        everything,
+        now,
+        online_=Count("pk", filter=query(Liveness.ONLINE, now)),
+        **{name: Count("pk", filter=Q(device_class=name)) for name in CLASS_LABELS},
+    )
     rolling = dict(
         Rollout.objects.filter(state__in=[RolloutState.RUNNING, RolloutState.PAUSED], group__isnull=False)
         .order_by()
         .values_list("group_id")
         .annotate(Count("pk"))
     )
-    nobody = {"n": 0, "online_": 0, **dict.fromkeys(CLASS_LABELS, 0)}
-    lines = []
-    for group in Group.objects.all():
-        row = counted.get(group.pk, nobody)
-        classes = {name: row[name] for name in CLASS_LABELS}
-        lines.append(
-            GroupLine(group.name, group.description, row["n"], row["online_"], classes, rolling.get(group.pk, 0))
+    return [
+        GroupLine(
+            group.name,
+            group.description,
+            group.query,
+            counted[group.pk]["n"],
+            counted[group.pk]["online_"],
+            {name: counted[group.pk][name] for name in CLASS_LABELS},
+            rolling.get(group.pk, 0),
         )
-    return lines
+        for group in everything
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +75,26 @@ class Members:
     rows: list[Member]
     pager: listing.Pager
     state: listing.State
-    q: str
+    search: Search
     adding: bool
 
 
+def found(group: Group, params: Mapping[str, str], now: datetime) -> tuple[QuerySet[Device], Search]:
+    """The group's devices that match the search."""
+    search = search_of(params, now)
+    return search.narrow(group.members().filter(retired_at=None), now), search
+
+
 def members(group: Group, params: Mapping[str, str], now: datetime) -> Members:
-    """`?add=1` lists the devices that are not in the group yet. Two queries."""
-    adding = params.get("add") == "1"
-    q = listing.text(params, "q")
-    rows: QuerySet[Device] = Device.objects.filter(retired_at=None)
-    rows = rows.exclude(groups=group).exclude(admission=Admission.REJECTED) if adding else rows.filter(groups=group)
-    if q:
-        rows = rows.filter(Q(name__icontains=q) | Q(id__icontains=q))
+    """`?add=1` lists the devices that are not in the group yet. Two queries, and two at most for groups that the query
+    of this one or the search names."""
+    adding = params.get("add") == "1" and not group.dynamic
+    rows, search = found(group, params, now)
+    if adding:
+        others = Device.objects.exclude(groups=group).exclude(admission=Admission.REJECTED)
+        rows = search.narrow(others.filter(retired_at=None), now)
     pager = listing.pager(params, rows.count(), PER_PAGE)
-    found = [
+    shown = [
         Member(
             device.pk,
             device.name,
@@ -97,8 +105,10 @@ def members(group: Group, params: Mapping[str, str], now: datetime) -> Members:
         for device in rows.order_by("name", "id")[pager.start : pager.end]
     ]
     page = str(pager.number) if pager.number > 1 else ""
-    return Members(found, pager, listing.State({"q": q, "add": "1" if adding else "", "page": page}), q, adding)
+    return Members(
+        shown, pager, listing.State({"q": search.text, "add": "1" if adding else "", "page": page}), search, adding
+    )
 
 
-def rollouts(group: Group, count: int = 8) -> list[Rollout]:
-    return list(group.rollouts.select_related("release__version__model")[:count])
+def rollouts(group: Group, most: int = 8) -> list[Rollout]:
+    return list(group.rollouts.select_related("release__version__model")[:most])

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from django.db.models import QuerySet
+
 from fleet.catalog.models import Trial
 from fleet.dashboard import listing
 from fleet.dashboard.selectors.trials import Measured, compared, measured_of
@@ -21,18 +23,19 @@ class JobList:
     chosen: str
 
 
+def chosen(params: Mapping[str, str]) -> QuerySet[Job]:
+    """Those in the state that is asked for, newest first."""
+    state = listing.choice(params, "state", STATES)
+    rows = Job.objects.filter(state=state) if state else Job.objects.all()
+    return rows.select_related("version__model", "device", "created_by")
+
+
 def jobs(params: Mapping[str, str]) -> JobList:
-    """Newest first; two queries."""
-    chosen = listing.choice(params, "state", STATES)
-    rows = Job.objects.filter(state=chosen) if chosen else Job.objects.all()
+    """Two queries."""
+    rows, wanted = chosen(params), listing.choice(params, "state", STATES)
     pager = listing.pager(params, rows.count(), 50)
-    page = list(rows.select_related("version__model", "device", "created_by")[pager.start : pager.end])
-    state = listing.State({"state": chosen, "page": str(pager.number) if pager.number > 1 else ""})
-    return JobList(page, pager, state, chosen)
-
-
-def open_jobs(count: int = 4) -> list[Job]:
-    return list(Job.objects.filter(state__in=Job.OPEN).select_related("version__model", "device")[:count])
+    state = listing.State({"state": wanted, "page": str(pager.number) if pager.number > 1 else ""})
+    return JobList(list(rows[pager.start : pager.end]), pager, state, wanted)
 
 
 @dataclass(frozen=True, slots=True)

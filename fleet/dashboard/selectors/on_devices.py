@@ -4,10 +4,12 @@ from collections.abc import Iterable, Iterator
 
 from django.db.models import Avg, Count, Max, Q
 from django.urls import reverse
+from django.utils.translation import gettext
 
 from fleet.catalog.models import ModelVersion
 from fleet.dashboard import figures
 from fleet.dashboard.details import Row
+from fleet.dashboard.words import listed
 from fleet.devices.models import Device
 from fleet.jobs.models import Job
 
@@ -29,7 +31,15 @@ def on_devices(version: ModelVersion, digests: Iterable[str]) -> dict[str, tuple
 def _cut(rows: list[Row]) -> list[Row]:
     left = len(rows) - NAMED
     return (
-        [*rows[:NAMED], Row(f"on {figures.plural(left, 'other device')}", "on their own pages")] if left > 0 else rows
+        [
+            *rows[:NAMED],
+            Row(
+                gettext("on {devices}").format(devices=figures.plural(left, "other device")),
+                gettext("on their own pages"),
+            ),
+        ]
+        if left > 0
+        else rows
     )
 
 
@@ -48,11 +58,15 @@ def _benchmarks(version: ModelVersion) -> Iterator[tuple[str, Row]]:
 
 def _benchmark(job: Job, each: dict) -> Row:
     times = f"p50 {figures.milliseconds(each['p50_ms'])}, p95 {figures.milliseconds(each['p95_ms'])}"
-    words = [f"peak {figures.memory_size(each['memory'])}"] if each.get("memory") else []
-    words += [f"largest difference {each['error']:.2g}"] if each.get("error") is not None else []
-    words += ["simulated: this host's time"] if job.device.simulated else []
+    words = [gettext("peak {memory}").format(memory=figures.memory_size(each["memory"]))] if each.get("memory") else []
+    words += (
+        [gettext("largest difference {error}").format(error=f"{each['error']:.2g}")]
+        if each.get("error") is not None
+        else []
+    )
+    words += [gettext("simulated: this host's time")] if job.device.simulated else []
     url = reverse("jobs.detail", args=(job.pk,))
-    return Row(f"on {job.device.name}", times, ", ".join(words), url=url, at=job.finished_at)
+    return Row(gettext("on {device}").format(device=job.device.name), times, listed(words), url=url, at=job.finished_at)
 
 
 def _running(digests: set[str]) -> Iterator[tuple[str, Row]]:
@@ -64,12 +78,18 @@ def _running(digests: set[str]) -> Iterator[tuple[str, Row]]:
         .annotate(p95=Max("latency_p95"))
     )
     for row in rows:
-        note = f"{row['simulated']:,} of them simulated" if row["simulated"] else ""
+        note = (
+            gettext("{simulated} of them simulated").format(simulated=f"{row['simulated']:,}")
+            if row["simulated"]
+            else ""
+        )
         yield (
             row["active_manifest"],
             Row(
-                f"on {figures.plural(row['n'], 'device')} now",
-                f"p50 {figures.milliseconds(row['p50'])} on average, p95 at most {figures.milliseconds(row['p95'])}",
-                ", ".join(filter(None, ("whole decisions of the newest samples", note))),
+                gettext("on {devices} now").format(devices=figures.plural(row["n"], "device")),
+                gettext("p50 {p50} on average, p95 at most {p95}").format(
+                    p50=figures.milliseconds(row["p50"]), p95=figures.milliseconds(row["p95"])
+                ),
+                listed(filter(None, (gettext("whole decisions of the newest samples"), note))),
             ),
         )

@@ -1,19 +1,20 @@
 """How far rollouts are: every deployment is counted once, in one of eight ways."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import Count, Q
+from django.utils.translation import gettext, gettext_lazy
 
 from agent.wire.states import DEPLOYMENT_BAD, DEPLOYMENT_OPEN
 from agent.wire.states import Deployment as State
 from fleet.dashboard.figures import plural
-from fleet.dashboard.words import Word
-from fleet.devices.liveness import Liveness, liveness, query
-from fleet.devices.models import Device
+from fleet.dashboard.words import Word, listed
+from fleet.devices.liveness import Liveness, link_up, liveness
 from fleet.rollouts.models import RAN_ALREADY, RETRYABLE, Deployment, Rollout
+from fleet.rollouts.steering import PhaseCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +34,20 @@ _WAITING = frozenset({State.QUEUED, State.NOTIFIED})
 #: In the order of the bar. An open deployment whose device is not there counts as offline; a skipped one whose device
 #: ran the variant before has not been left out.
 KINDS = (
-    Kind("done", Word("Done", "ok", "ok"), "ok", "d", frozenset({State.ACTIVE})),
-    Kind("already", Word("Ran it already", "ok", "ok"), "c2", "a", frozenset()),
-    Kind("updating", Word("Updating", "info", "update"), "accent", "u", _UPDATING),
-    Kind("waiting", Word("Waiting", "pending", "pending"), "pending", "w", _WAITING),
-    Kind("offline", Word("Offline", "offline", "offline"), "offline", "o", frozenset()),
-    Kind("failed", Word("Failed", "bad", "bad"), "bad", "f", DEPLOYMENT_BAD),
-    Kind("left", Word("Left out", "offline", "x"), "line", "n", frozenset({State.SKIPPED})),
-    Kind("stopped", Word("Stopped", "offline", "x"), "line", "n", frozenset({State.CANCELED, State.SUPERSEDED})),
+    Kind("done", Word(gettext_lazy("Done"), "ok", "ok"), "ok", "d", frozenset({State.ACTIVE})),
+    Kind("already", Word(gettext_lazy("Ran it already"), "ok", "ok"), "c2", "a", frozenset()),
+    Kind("updating", Word(gettext_lazy("Updating"), "info", "update"), "accent", "u", _UPDATING),
+    Kind("waiting", Word(gettext_lazy("Waiting"), "pending", "pending"), "pending", "w", _WAITING),
+    Kind("offline", Word(gettext_lazy("Offline"), "offline", "offline"), "offline", "o", frozenset()),
+    Kind("failed", Word(gettext_lazy("Failed"), "bad", "bad"), "bad", "f", DEPLOYMENT_BAD),
+    Kind("left", Word(gettext_lazy("Left out"), "offline", "x"), "line", "n", frozenset({State.SKIPPED})),
+    Kind(
+        "stopped",
+        Word(gettext_lazy("Stopped"), "offline", "x"),
+        "line",
+        "n",
+        frozenset({State.CANCELED, State.SUPERSEDED}),
+    ),
 )
 KIND_KEYS = tuple(kind.key for kind in KINDS)
 BY_KEY = {kind.key: kind for kind in KINDS}
@@ -64,8 +71,7 @@ def present(online: bool, last_seen: datetime | None, sample_at: datetime | None
 
 def is_there(now: datetime) -> Q:
     """`present` as a condition on deployments."""
-    online, silent = (query(state, now) for state in _PRESENT)
-    return Q(device__in=Device.objects.filter(online | silent))
+    return link_up(now, "device__")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +100,41 @@ class Progress:
 
     @property
     def took(self) -> str:
-        """`3 of 6 devices took it`, as the end of a rollout says it too (fleet.rollouts.policy.summary)."""
-        return f"{self.counts['done']:,} of {plural(self.total, 'device')} took it"
+        """`3 of 6 devices took it`, as the end of a rollout says it too (fleet.rollouts.judging.summary)."""
+        return gettext("{done} of {devices} took it").format(
+            done=f"{self.counts['done']:,}", devices=plural(self.total, "device")
+        )
 
     @property
     def words(self) -> str:
-        return ", ".join(
-            f"{self.counts[kind.key]:,} {kind.word.label.lower()}" for kind in KINDS if self.counts[kind.key]
-        )
+        return listed(f"{self.counts[kind.key]:,} {kind.word.label.lower()}" for kind in KINDS if self.counts[kind.key])
 
 
-def progress(rollouts: Iterable[Rollout], now: datetime) -> dict[int, Progress]:
-    """Progress of each; one query."""
-    chosen = list(rollouts)
-    rows = (
-        Deployment.objects.filter(rollout__in=chosen)
+class _Tally:
+    """Adds up rows of (state, number, there, already, retryable)."""
+
+    def __init__(self) -> None:
+        self.counted: Counter[str] = Counter()
+        self.again = 0
+
+    def add(self, state: str, number: int, there: int, already: int, retryable: int) -> None:
+        self.again += retryable
+        if state in DEPLOYMENT_OPEN:
+            self.counted[kind_of(state, True).key] += there
+            self.counted[kind_of(state, False).key] += number - there
+        else:
+            self.counted[kind_of(state, True, already=True).key] += already
+            self.counted[kind_of(state, True).key] += number - already
+
+    def progress(self) -> Progress:
+        return Progress({key: self.counted[key] for key in KIND_KEYS}, self.counted.total(), self.again)
+
+
+def _rows(rollouts: list[Rollout], now: datetime, *by: str):
+    return (
+        Deployment.objects.filter(rollout__in=rollouts)
         .order_by()
-        .values_list("rollout_id", "state")
+        .values_list(*by, "state")
         .annotate(
             n=Count("pk"),
             n_there=Count("pk", filter=is_there(now)),
@@ -118,18 +142,33 @@ def progress(rollouts: Iterable[Rollout], now: datetime) -> dict[int, Progress]:
             n_retryable=Count("pk", filter=RETRYABLE),
         )
     )
-    again: Counter[int] = Counter()
-    counts: dict[int, Counter[str]] = {rollout.pk: Counter() for rollout in chosen}
-    for rollout_id, state, number, there, already, retryable in rows:
-        again[rollout_id] += retryable
-        counted = counts[rollout_id]
-        if state in DEPLOYMENT_OPEN:
-            counted[kind_of(state, True).key] += there
-            counted[kind_of(state, False).key] += number - there
-        else:
-            counted[kind_of(state, True, already=True).key] += already
-            counted[kind_of(state, True).key] += number - already
-    return {
-        pk: Progress({key: counted[key] for key in KIND_KEYS}, counted.total(), again[pk])
-        for pk, counted in counts.items()
-    }
+
+
+def progress(rollouts: Iterable[Rollout], now: datetime) -> dict[int, Progress]:
+    """Progress of each; one query."""
+    chosen = list(rollouts)
+    found = {rollout.pk: _Tally() for rollout in chosen}
+    for rollout_id, *row in _rows(chosen, now, "rollout_id"):
+        found[rollout_id].add(*row)
+    return {pk: tally.progress() for pk, tally in found.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A rollout's devices in all, in each phase, and as policy counts them."""
+
+    total: Progress
+    phases: dict[int, Progress]
+    policy: dict[int, PhaseCounts]
+
+
+def counted(rollout: Rollout, now: datetime) -> Counted:
+    """One query for everything that a rollout's page counts. Who was skipped counts in all, and in no phase."""
+    total, tallies, policy = _Tally(), defaultdict(_Tally), defaultdict(PhaseCounts)
+    for number, state, *row in _rows([rollout], now, "phase"):
+        devices, there, *_ = row
+        total.add(state, *row)
+        policy[number].add(state, devices, there)
+        if state != State.SKIPPED:
+            tallies[number].add(state, *row)
+    return Counted(total.progress(), {number: tally.progress() for number, tally in tallies.items()}, dict(policy))

@@ -1,22 +1,40 @@
 """Rollouts: listed, square by square, and why what waits waits."""
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import F, Q, QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext, gettext_lazy
 
-from agent.wire.states import DEPLOYMENT_BAD, DEPLOYMENT_OPEN
+from agent.wire.states import DEPLOYMENT_OPEN, Admission
 from agent.wire.states import Deployment as State
 from agent.wire.states import Rollout as RolloutState
 from fleet.catalog.models import Release
 from fleet.dashboard import listing
-from fleet.dashboard.selectors.progress import BY_KEY, KIND_KEYS, Kind, Progress, is_there, kind_of, present, progress
+from fleet.dashboard.figures import MINUS
+from fleet.dashboard.selectors.devices import Search, search_of
+from fleet.dashboard.selectors.progress import (
+    BY_KEY,
+    KIND_KEYS,
+    Counted,
+    Kind,
+    Progress,
+    is_there,
+    kind_of,
+    present,
+    progress,
+)
 from fleet.dashboard.words import word
 from fleet.devices.models import Group
-from fleet.rollouts.models import RAN_ALREADY, Deployment, Rollout
-from fleet.rollouts.waiting import reason, with_ahead
+from fleet.rollouts import summaries
+from fleet.rollouts.models import RAN_ALREADY, Deployment, Phase, Rollout
+from fleet.rollouts.plan import MOST_PHASES
+from fleet.rollouts.summaries import Speed, Why
+from fleet.rollouts.waiting import Wait, wait, with_ahead
+from fleet.search.groups import count as count_members
+from fleet.units import digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +55,24 @@ def _with_names(rows: QuerySet[Rollout]) -> QuerySet[Rollout]:
     return rows.select_related("release__version__model", "group", "created_by")
 
 
+def _state_of(params: Mapping[str, str]) -> str:
+    return listing.choice(params, "state", tuple(state.value for state in RolloutState))
+
+
+def chosen(params: Mapping[str, str]) -> QuerySet[Rollout]:
+    """Those in the state that is asked for, newest first."""
+    state = _state_of(params)
+    return _with_names(Rollout.objects.filter(state=state) if state else Rollout.objects.all())
+
+
 def rollouts(params: Mapping[str, str], now: datetime) -> RolloutList:
-    """Newest first; three queries."""
-    chosen = listing.choice(params, "state", tuple(state.value for state in RolloutState))
-    rows = Rollout.objects.filter(state=chosen) if chosen else Rollout.objects.all()
+    """Three queries."""
+    rows, wanted = chosen(params), _state_of(params)
     pager = listing.pager(params, rows.count(), 50)
-    page = list(_with_names(rows)[pager.start : pager.end])
+    page = list(rows[pager.start : pager.end])
     counted = progress(page, now)
-    state = listing.State({"state": chosen, "page": str(pager.number) if pager.number > 1 else ""})
-    return RolloutList([RolloutLine(row, counted[row.pk]) for row in page], pager, state, chosen)
+    state = listing.State({"state": wanted, "page": str(pager.number) if pager.number > 1 else ""})
+    return RolloutList([RolloutLine(row, counted[row.pk]) for row in page], pager, state, wanted)
 
 
 def open_rollouts(now: datetime, count: int = 4) -> list[RolloutLine]:
@@ -63,8 +90,8 @@ class Square:
     label: str
 
 
-#: More squares than this are no map any more; the table has every device.
-MOST_SQUARES = 3000
+#: More squares than this are drawn by the hundred, by phase and state, and lead to the table.
+MOST_SQUARES = 1000
 
 
 def squares(rollout: Rollout, now: datetime) -> list[Square]:
@@ -89,6 +116,7 @@ class DeploymentRow:
     deployment: Deployment
     kind: Kind
     reason: str
+    wait: Wait | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +125,34 @@ class DeploymentList:
     pager: listing.Pager
     state: listing.State
     kind: str
-    q: str
+    search: Search
+    phase: int
 
 
-def deployments(rollout: Rollout, params: Mapping[str, str], now: datetime) -> DeploymentList:
-    """One page of a rollout's devices, those in motion first; two queries."""
-    kind = listing.choice(params, "kind", KIND_KEYS)
-    q = listing.text(params, "q")
-    rows = with_ahead(rollout.deployments.annotate(already=RAN_ALREADY))
-    if q:
-        rows = rows.filter(Q(device__name__icontains=q) | Q(device__id__icontains=q))
+#: The order of a rollout's devices.
+IN_MOTION_FIRST = (F("finished_at").desc(nulls_first=True), "device__name", "id")
+
+
+def _asked(params: Mapping[str, str], now: datetime) -> tuple[str, Search, int]:
+    """kind, a search as of the list of devices, and phase, which counts from 1."""
+    return (
+        listing.choice(params, "kind", KIND_KEYS),
+        search_of(params, now),
+        listing.number(params, "phase", 0, lowest=0, highest=MOST_PHASES),
+    )
+
+
+def found(rollout: Rollout, params: Mapping[str, str], now: datetime) -> QuerySet[Deployment]:
+    """A rollout's devices that match."""
+    return _found(rollout, *_asked(params, now), now)
+
+
+def _found(rollout: Rollout, kind: str, search: Search, phase: int, now: datetime) -> QuerySet[Deployment]:
+    rows = rollout.deployments.annotate(already=RAN_ALREADY)
+    if phase:
+        rows = rows.filter(phase=phase - 1).exclude(state=State.SKIPPED)
+    if search.text:
+        rows = rows.filter(device__in=search.found(now).order_by().values("pk"))
     if kind == "offline":
         rows = rows.filter(~is_there(now), state__in=sorted(DEPLOYMENT_OPEN))
     elif kind == "already":
@@ -117,82 +163,116 @@ def deployments(rollout: Rollout, params: Mapping[str, str], now: datetime) -> D
             rows = rows.filter(Q(variant=None) | ~RAN_ALREADY)
         if kind in ("updating", "waiting"):
             rows = rows.filter(is_there(now))
+    return rows
+
+
+def deployments(rollout: Rollout, params: Mapping[str, str], now: datetime) -> DeploymentList:
+    """One page of a rollout's devices, those in motion first.
+
+    Two queries, and one more for a search that names groups.
+    """
+    kind, search, phase = _asked(params, now)
+    rows = _found(rollout, kind, search, phase, now)
     pager = listing.pager(params, rows.count(), 50)
-    page = rows.select_related("device", "variant__trial").order_by(
-        F("finished_at").desc(nulls_first=True), "device__name", "id"
-    )[pager.start : pager.end]
+    # The page is cut first: what is looked up for each row is looked up for fifty.
+    shown = rows.order_by(*IN_MOTION_FIRST).values("pk")[pager.start : pager.end]
+    page = with_ahead(rollout.deployments.filter(pk__in=shown).annotate(already=RAN_ALREADY))
     made = []
-    for row in page:
+    for row in page.select_related("device", "variant__trial").order_by(*IN_MOTION_FIRST):
         row.rollout = rollout
         there = present(row.device.online, row.device.last_seen, row.device.sample_at, now)
         kind_here = kind_of(row.state, there, row.already)
-        made.append(DeploymentRow(row, kind_here, reason(row, row.device, now) or row.reason))
-    state = listing.State({"kind": kind, "q": q, "page": str(pager.number) if pager.number > 1 else ""})
-    return DeploymentList(made, pager, state, kind, q)
+        waits_for = wait(row, row.device, now)
+        made.append(DeploymentRow(row, kind_here, waits_for.reason if waits_for else row.reason, waits_for))
+    number = str(pager.number) if pager.number > 1 else ""
+    state = listing.State({"kind": kind, "q": search.text, "phase": str(phase) if phase else "", "page": number})
+    return DeploymentList(made, pager, state, kind, search, phase)
 
 
-@dataclass(frozen=True, slots=True)
-class Why:
-    """A reason and how many devices have it; `states` are the words of their ends."""
-
-    reason: str
-    count: int
-    states: tuple[str, ...] = field(default=())
-
-
-def failures(rollout: Rollout, count: int = 8) -> list[Why]:
-    """Bad ends by reason, the commonest first; one query."""
-    rows = (
-        rollout.deployments.filter(state__in=sorted(DEPLOYMENT_BAD))
-        .order_by()
-        .values_list("reason", "state")
-        .annotate(Count("pk"))
-    )
-    found: Counter[str] = Counter()
-    states: dict[str, set[str]] = {}
-    for text, state, number in rows:
-        found[text] += number
-        states.setdefault(text, set()).add(word("deployment", state).label.lower())
+def failures(rollout: Rollout) -> list[Why]:
+    """Bad ends by reason, the commonest first, with their states in words; one query."""
     return [
-        Why(text or "No reason was reported.", number, tuple(sorted(states[text])))
-        for text, number in found.most_common(count)
+        replace(why, states=tuple(word("deployment", state).label.lower() for state in why.states))
+        for why in summaries.failures(rollout)
     ]
 
 
-#: Waiting sentences are made one by one: beyond this many they are a sample, and the page says so.
-MOST_WAITS = 2000
+def waits(rollout: Rollout, now: datetime) -> list[Why]:
+    """Why open deployments wait, the commonest first; one query."""
+    return summaries.waits(rollout, now)
 
 
-def waits(rollout: Rollout, now: datetime, count: int = 8) -> list[Why]:
-    """Why open deployments wait, the commonest first. Times and steps are cut off: many devices are one reason."""
-    rows = (
-        with_ahead(rollout.deployments.filter(state__in=sorted(DEPLOYMENT_OPEN)))
-        .select_related("device")
-        .only(
-            "state",
-            "reason",
-            "progress",
-            "rollout_id",
-            "device__online",
-            "device__last_seen",
-            "device__sample_at",
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One inference figure before and after; worse says that a limit looks at it and it is beyond."""
+
+    name: str
+    before: str
+    after: str
+    limit: str
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseLine:
+    """A phase as it is drawn."""
+
+    phase: Phase
+    progress: Progress
+    state: str
+    devices: int
+    compared: list[Compared]
+
+    @property
+    def number(self) -> int:
+        return self.phase.number + 1
+
+    @property
+    def soak(self) -> int:
+        return self.phase.soak_seconds
+
+
+def phase_lines(phases: list[Phase], counted: Counted) -> list[PhaseLine]:
+    nobody = Progress(dict.fromkeys(KIND_KEYS, 0), 0, 0)
+    lines = []
+    for phase in phases:
+        progress = counted.phases.get(phase.number, nobody)
+        state = "waiting" if phase.opened_at is None else "passed" if phase.passed_at else "open"
+        lines.append(PhaseLine(phase, progress, state, progress.total, _compared(phase)))
+    return lines
+
+
+def speed(rollout: Rollout, phases: list[Phase], progress: Progress, now: datetime) -> Speed:
+    """Throughput and time left; one query."""
+    reachable = progress.counts["updating"] + progress.counts["waiting"]
+    return summaries.speed(rollout, now, reachable, summaries.soak_to_come(phases, now))
+
+
+#: Of what was measured before and after: (name, key, unit, times, the limit's field, its unit).
+_COMPARED = (
+    (gettext_lazy("p95 latency"), "latency_p95", "ms", 1, "latency_rise", "%"),
+    (gettext_lazy("Failed or not finite"), "error_rate", "%", 100, "error_rise", gettext_lazy("points")),
+    (gettext_lazy("Task success"), "success", "%", 100, "success_loss", gettext_lazy("points")),
+    (gettext_lazy("Energy per action"), "energy", "J", 1, "energy_rise", "%"),
+)
+
+
+def _compared(phase: Phase) -> list[Compared]:
+    if not phase.figures:
+        return []
+    rows = []
+    for name, key, unit, times, limit, limit_unit in _COMPARED:
+        allowed = getattr(phase, limit)
+        if allowed is None:
+            continue
+        before, after = (
+            gettext("not measured")
+            if phase.figures[side][key] is None
+            else f"{digits(phase.figures[side][key] * times)} {unit}"
+            for side in ("before", "after")
         )
-        .order_by()[:MOST_WAITS]
-    )
-    found: Counter[str] = Counter()
-    for row in rows:
-        row.rollout = rollout
-        found[_common(reason(row, row.device, now))] += 1
-    return [Why(text, number) for text, number in found.most_common(count)]
-
-
-def _common(sentence: str) -> str:
-    head, _, _ = sentence.partition(", ")
-    if sentence.startswith("Waiting for the device: last seen"):
-        return "Waiting for the device: it is offline."
-    if head == "Downloading" or head.startswith("Waiting for r-"):
-        return f"{head}."
-    return sentence
+        sign = MINUS if limit == "success_loss" else "+"
+        rows.append(Compared(name, before, after, f"{sign}{allowed * 100:g} {limit_unit}"))
+    return rows
 
 
 # --- A new rollout --------------------------------------------------------------------------------------------------
@@ -203,14 +283,15 @@ class Choices:
     """What a new rollout can be made of."""
 
     releases: list[Release]
-    groups: list[tuple[str, int]]
+    everything: list[Group]
+    sizes: dict[int, dict[str, int]]
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        return [(group.name, self.sizes[group.pk]["n"]) for group in self.everything]
 
 
 def choices(count: int = 100) -> Choices:
     releases = list(Release.objects.select_related("version__model").order_by("-created_at")[:count])
-    groups = list(
-        Group.objects.annotate(
-            n=Count("devices", filter=Q(devices__retired_at=None, devices__admission="accepted"))
-        ).values_list("name", "n")
-    )
-    return Choices(releases, groups)
+    groups = list(Group.objects.all())
+    return Choices(releases, groups, count_members(groups, timezone.now(), Q(admission=Admission.ACCEPTED)))

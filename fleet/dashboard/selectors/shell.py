@@ -6,6 +6,7 @@ from django.db.models import Count, QuerySet, Value
 
 from agent.wire.states import Admission
 from agent.wire.states import Rollout as RolloutState
+from fleet.alerts.models import WAITING, Alert
 from fleet.catalog.models import Model
 from fleet.devices.models import Device, Group
 from fleet.jobs.models import Job
@@ -14,7 +15,8 @@ from fleet.rollouts.models import Rollout
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """devices are those in service, pending those that wait for admission; rollouts and jobs the open ones."""
+    """devices are those in service, pending those that wait for admission; rollouts and jobs the open
+    ones, alerts those that wait for somebody."""
 
     devices: int = 0
     pending: int = 0
@@ -22,6 +24,7 @@ class Counts:
     models: int = 0
     rollouts: int = 0
     jobs: int = 0
+    alerts: int = 0
 
 
 def _labeled(name: str, rows: QuerySet) -> QuerySet:
@@ -37,5 +40,6 @@ def counts() -> Counts:
         _labeled("models", Model.objects.all()),
         _labeled("rollouts", Rollout.objects.filter(state__in=[RolloutState.RUNNING, RolloutState.PAUSED])),
         _labeled("jobs", Job.objects.filter(state__in=Job.OPEN)),
+        _labeled("alerts", Alert.objects.filter(WAITING)),
     )
     return Counts(**dict(first.union(*others, all=True)))

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from django.utils.translation import gettext
+
 from fleet.catalog.models import ModelVersion, Release
 from fleet.dashboard import figures
 from fleet.dashboard.figures import UNKNOWN, Figure
@@ -85,7 +87,7 @@ class ClassWork:
 
     @property
     def quality(self) -> str:
-        return "Task success (%)" if self.by_success else "Cosine similarity to the original (%)"
+        return gettext("Task success (%)") if self.by_success else gettext("Cosine similarity to the original (%)")
 
 
 def by_class(measured: Sequence[Measured]) -> list[ClassWork]:
@@ -152,11 +154,16 @@ def comparison(work: Sequence[ClassWork], size: int) -> list[Line]:
         return Line(name, original, cells, note)
 
     return [
-        line("Model file", "bytes", figures.file_size, size),
-        line("To transfer", "transfer", figures.file_size, note="with golden observations and its card, if any"),
-        line("Decision p50", "p50", figures.milliseconds, interval=_timed),
-        line("Decision p95", "p95", figures.milliseconds),
-        line("Peak memory", "peak", figures.memory_size),
+        line(gettext("Model file"), "bytes", figures.file_size, size),
+        line(
+            gettext("To transfer"),
+            "transfer",
+            figures.file_size,
+            note=gettext("with golden observations and its card, if any"),
+        ),
+        line(gettext("Decision p50"), "p50", figures.milliseconds, interval=_timed),
+        line(gettext("Decision p95"), "p95", figures.milliseconds),
+        line(gettext("Peak memory"), "peak", figures.memory_size),
     ]
 
 
@@ -169,7 +176,9 @@ def _timed(winner: Measured, now: float | None, before: float | None) -> tuple[b
     low, high = winner.ratio_low, winner.ratio_high
     if winner.ratio_p50 is None or low is None or high is None or winner.original:
         return _moved(winner, now, before)
-    between = f"{figures.signed_percent(low - 1).value} to {figures.signed_percent(high - 1)}"
+    between = gettext("{low} to {high}").format(
+        low=figures.signed_percent(low - 1).value, high=figures.signed_percent(high - 1)
+    )
     return (True if high < 1 else False if low > 1 else None), between
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 from django import template
 from django.forms import BoundField
@@ -9,9 +10,15 @@ from django.templatetags.static import static
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 
 from fleet.dashboard import figures
-from fleet.dashboard.words import CLASS_LABELS, Word, word
+from fleet.dashboard.export.formats import offered
+from fleet.dashboard.listing import State
+from fleet.dashboard.selectors.compare import Asked
+from fleet.dashboard.words import Word, class_label, word
+from fleet.sentences import said
+from fleet.units import rate_words
 
 register = template.Library()
 
@@ -19,10 +26,15 @@ register.filter("size", figures.file_size)
 register.filter("memory", figures.memory_size)
 register.filter("ms", figures.milliseconds)
 register.filter("percent", figures.percent)
+register.filter("nearly", figures.nearly)
 register.filter("celsius", figures.celsius)
 register.filter("watts", figures.watts)
+register.filter("joules", figures.joules)
 register.filter("duration", figures.duration)
 register.filter("digits", figures.digits)
+register.filter("rate", rate_words)
+register.filter("said", said)
+register.filter(class_label)
 
 
 @register.filter
@@ -40,11 +52,6 @@ def plural(number: int, words: str) -> str:
     """`{{ 3|plural:"device" }}`, or with an irregular plural `{{ 3|plural:"battery,batteries" }}`."""
     one, _, many = words.partition(",")
     return figures.plural(number, one, many)
-
-
-@register.filter
-def class_label(device_class: str) -> str:
-    return CLASS_LABELS.get(device_class, device_class)
 
 
 @register.filter
@@ -78,10 +85,10 @@ def state_label(kind: str, state: str) -> str:
 
 
 @register.simple_tag
-def when(moment: datetime | None, style: str = "relative", none: str = "never") -> SafeString:
+def when(moment: datetime | None, style: str = "relative", none: str = "") -> SafeString:
     """A time. Without scripts it is UTC; scripts put it into the viewer's zone and, when relative, say `3 min ago`."""
     if moment is None:
-        return format_html('<span class="faint">{}</span>', none)
+        return format_html('<span class="faint">{}</span>', none or gettext("never"))
     stamp = moment.astimezone(UTC)
     return format_html(
         '<time datetime="{}" data-when="{}">{}</time>',
@@ -158,6 +165,15 @@ def pager(listing, noun: str) -> dict[str, object]:
     }
 
 
+@register.inclusion_tag("parts/export.html")
+def export(what: str, of: str | int = "", here: State | Asked | None = None, **params: str) -> dict[str, object]:
+    """Links to all of a list or comparison, whose state is `here`, or of a chart, as files (fleet.dashboard.export)."""
+    asked = here.url(page=None, per=None) if here else f"?{urlencode(params)}"
+    named = ("export.of", {"what": what, "of": of}) if of else ("export", {"what": what})
+    files = [(form, reverse(named[0], kwargs={**named[1], "form": form}) + asked) for form in offered()]
+    return {"files": files}
+
+
 @register.simple_tag
 def url_with(here, **changes) -> str:
     """The address of the list whose state is `here`, with other parameters."""
@@ -184,7 +200,7 @@ def gain(loss_points: float) -> str:
 @register.simple_tag
 def gain_range(measured) -> str:
     low, high = figures.points(-measured.loss_high).value, figures.points(-measured.loss_low).value
-    return f"{low} to {high}"
+    return gettext("{low} to {high}").format(low=low, high=high)
 
 
 @register.simple_tag
@@ -199,7 +215,7 @@ def item(mapping: Mapping[str, object], key: str) -> object:
 
 @register.filter
 def humanized(key: str) -> str:
-    return key.replace("_", " ")
+    return said(key.replace("_", " "))
 
 
 @register.filter

@@ -8,6 +8,7 @@ from django.contrib.auth import views as auth_views
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_GET, require_POST
 
@@ -16,6 +17,7 @@ from fleet.accounts.models import ApiToken
 from fleet.accounts.roles import Role, requires
 from fleet.dashboard.forms.accounts import ApiTokenForm, PasswordForm, SignIn
 from fleet.dashboard.pages import act, form_again, go, page, saved
+from fleet.search.services import views_for
 
 sign_in = auth_views.LoginView.as_view(
     template_name="accounts/login.html", authentication_form=SignIn, redirect_authenticated_user=True
@@ -28,6 +30,7 @@ def _account(request: HttpRequest, **more: object) -> dict[str, object]:
         "tokens": ApiToken.objects.filter(user=request.user),
         "token_form": ApiTokenForm(prefix="token"),
         "password_form": PasswordForm(request.user, prefix="password"),
+        "views": views_for(request.user),
         "now": timezone.now(),
         **more,
     }
@@ -66,7 +69,7 @@ def revoke_token(request: HttpRequest, token_id: int) -> HttpResponse:
 
     def revoke() -> str:
         services.revoke_api_token(token, request.user)
-        return f"The token {token.name} no longer works."
+        return gettext("The token {token} no longer works.").format(token=token.name)
 
     act(request, revoke)
     return go(request, "account")
@@ -78,8 +81,10 @@ def revoke_token(request: HttpRequest, token_id: int) -> HttpResponse:
 def change_password(request: HttpRequest) -> HttpResponse:
     form = PasswordForm(request.user, request.POST, prefix="password")
     if not form.is_valid():
-        return form_again(request, "accounts/password_form.html", {"password_form": form}, "Change your password")
+        return form_again(
+            request, "accounts/password_form.html", {"password_form": form}, gettext("Change your password")
+        )
     form.save()
     update_session_auth_hash(request, form.user)  # this session stays, every other one ends
-    messages.success(request, "Your password is changed. Other sessions were signed out.")
+    messages.success(request, gettext("Your password is changed. Other sessions were signed out."))
     return go(request, "account")

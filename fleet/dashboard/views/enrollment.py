@@ -4,13 +4,14 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_POST
 
 from fleet.accounts.roles import Role, requires
 from fleet.dashboard.forms.devices import TokenForm
 from fleet.dashboard.pages import Lazy, act, go, page, saved
 from fleet.dashboard.selectors import enrollment as select
-from fleet.devices import services
+from fleet.devices import services, tagging
 from fleet.devices.models import EnrollmentToken
 
 _PARTS = {"pending-devices": "enrollment/pending.html", "token-list": "enrollment/tokens.html"}
@@ -49,6 +50,7 @@ def create(request: HttpRequest) -> HttpResponse:
                 auto_accept=given["auto_accept"],
                 expires_at=form.expires_at(),
                 group=given["group"],
+                tags=tagging.words_of(given["tags"]),
             )
         )
 
@@ -67,7 +69,9 @@ def revoke(request: HttpRequest, token_id: str) -> HttpResponse:
 
     def end() -> str:
         services.revoke_token(token, request.user)
-        return f"Nobody can enroll with {token.name} any more; devices that came with it stay."
+        return gettext("Nobody can enroll with {token} any more; devices that came with it stay.").format(
+            token=token.name
+        )
 
     act(request, end)
     return go(request, "enrollment")

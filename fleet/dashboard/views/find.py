@@ -12,6 +12,6 @@ from fleet.dashboard.selectors.find import find
 @requires(Role.VIEWER)
 def found(request: HttpRequest) -> JsonResponse:
     """`?q=arm`: `{"found": [{"label", "detail", "url"}]}`."""
-    answer = JsonResponse({"found": find(listing.text(request.GET, "q"))})
+    answer = JsonResponse({"found": find(listing.text(request.GET, "q"), request.user)})
     answer.headers["Cache-Control"] = "no-store"
     return answer

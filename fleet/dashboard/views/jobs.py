@@ -2,6 +2,7 @@
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_POST
 
 from fleet.accounts.roles import Role, requires
@@ -54,12 +55,12 @@ def steer(request: HttpRequest, job_id: int) -> HttpResponse:
 
     def cancel() -> str:
         services.cancel(job, request.user)
-        return f"Job {job.pk} was told to stop."
+        return gettext("Job {job} was told to stop.").format(job=job.pk)
 
     def retry() -> str:
         again = services.retry(job, request.user)
         leads_to[:] = [again.pk]
-        return f"Job {again.pk} tries it again."
+        return gettext("Job {job} tries it again.").format(job=again.pk)
 
     order = {"cancel": cancel, "retry": retry}.get(request.POST.get("do", ""))
     if order is None:

@@ -2,6 +2,8 @@
 
 import re
 
+from asgiref.sync import sync_to_async
+from django.db import connections
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.views.decorators.http import require_GET
 
@@ -24,6 +26,8 @@ async def stream(request: HttpRequest) -> HttpResponseBase:
         )
     if live.hub.closing or len(live.hub.listeners) >= live.MAX_STREAMS:
         return HttpResponse("No more streams now; try again.", status=503, content_type="text/plain")
+    # Who asks was looked up; the stream needs no database, and would keep the connection for as long as it lives.
+    await sync_to_async(connections.close_all)()
     # no-transform and X-Accel-Buffering: a proxy must hand each event on at once.
     headers = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
     return StreamingHttpResponse(live.stream(topics), content_type="text/event-stream", headers=headers)

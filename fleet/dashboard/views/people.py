@@ -3,6 +3,7 @@
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_POST
 
 from fleet.accounts import services
@@ -10,6 +11,7 @@ from fleet.accounts.roles import Role, requires
 from fleet.dashboard.forms.accounts import PersonForm, RoleForm
 from fleet.dashboard.pages import act, go, page, saved
 from fleet.dashboard.selectors.people import people
+from fleet.sentences import said
 
 
 def _context(**more: object) -> dict[str, object]:
@@ -49,7 +51,7 @@ def set_role(request: HttpRequest, user_id: int) -> HttpResponse:
     def change() -> str:
         role = form.cleaned_data["role"]
         services.set_role(person, role, request.user)
-        return f"{person.username} is {role.label} now."
+        return gettext("{person} is {role} now.").format(person=person.username, role=said(role.label))
 
     if form.is_valid():
         act(request, change)
@@ -63,7 +65,9 @@ def deactivate(request: HttpRequest, user_id: int) -> HttpResponse:
 
     def end() -> str:
         services.deactivate(person, request.user)
-        return f"{person.username} can no longer sign in, and every token of theirs is gone."
+        return gettext("{person} can no longer sign in, and every token of theirs is gone.").format(
+            person=person.username
+        )
 
     act(request, end)
     return go(request, "people")

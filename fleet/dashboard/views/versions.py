@@ -4,6 +4,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_POST
 
 from fleet.accounts.roles import Role, requires
@@ -84,7 +85,9 @@ def optimize(request: HttpRequest, name: str, number: int) -> HttpResponse:
 
     if not saved(form, start):
         context = {"version": version, "optimize_form": form}
-        return form_again(request, "models/forms/optimize.html", context, f"Optimize {version}")
+        return form_again(
+            request, "models/forms/optimize.html", context, gettext("Optimize {version}").format(version=version)
+        )
     return go(request, "jobs.detail", started[0].pk)
 
 
@@ -102,5 +105,7 @@ def release(request: HttpRequest, name: str, number: int) -> HttpResponse:
 
     if not saved(form, create):
         context = {"version": version, "release_form": form}
-        return form_again(request, "models/forms/release.html", context, f"Release {version}")
+        return form_again(
+            request, "models/forms/release.html", context, gettext("Release {version}").format(version=version)
+        )
     return go(request, f"{reverse('rollouts.new')}?release={made[0].pk}")

@@ -7,8 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.config import Declared, Server, Settings
-from agent.device.device_adapter import DeclaredDevice
+from agent.addresses import Server
+from agent.clock import SYSTEM, Clock
+from agent.config import Declared, Settings
+from agent.device.device_adapter import DeclaredDevice, DeviceAdapter
 from agent.link.enrollment import FILE, ROOT_FILE, Identity
 from agent.main import Agent
 from tests.agent import signing
@@ -17,17 +19,27 @@ from tests.agent.waiting import wait_for
 
 
 class Device:
-    """A running agent; `stop` ends it in good order."""
+    """A running agent; `stop` ends it in good order. `board` makes its device; by default it declares a small one."""
 
-    def __init__(self, data: Path, port: int, **settings: object) -> None:
+    def __init__(
+        self,
+        data: Path,
+        port: int,
+        clock: Clock = SYSTEM,
+        board: Callable[[Path], DeviceAdapter] | None = None,
+        **settings: object,
+    ) -> None:
         data.mkdir(parents=True, exist_ok=True)
         identity = Identity(nonce="n-1", secret="s" * 43, device_id="d-1")
         (data / FILE).write_bytes(msgspec.json.encode(identity))
         (data / ROOT_FILE).write_bytes(signing.ROOT)
         declared = Declared(cores=4, memory_gib=4, storage_gib=1)
-        made = Settings(data=data, server=Server("127.0.0.1", port), threads=1, declared=declared, **settings)
+        plain = {"threads": 1, "runtime": "onnxruntime"}  # nothing to choose from: nothing is measured
+        fixed = {"data": data, "server": Server("127.0.0.1", port), "declared": declared}
+        made = Settings(**{**fixed, **plain, **settings})
         self.data = data
-        self.agent = Agent(made, DeclaredDevice(declared, data), identity)
+        there = board(data) if board else DeclaredDevice(declared, data)
+        self.agent = Agent(made, there, identity, clock=clock)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.agent.run, args=(self._stop,))
         self._thread.start()

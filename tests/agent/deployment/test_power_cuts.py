@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from agent.deployment import window
 from agent.deployment.parts import PartFile
 from agent.deployment.records import Attempt, Installed, Saved
 from agent.deployment.store import Store
+from agent.inference import inference_engine
 from agent.wire import manifest as wire
 from agent.wire.messages import Config
 from agent.wire.states import Deployment as State
@@ -240,6 +242,29 @@ def test_orderly_restarts_in_the_watch_are_no_crashes(server, agent):
 
 
 # --- After it was active ---
+
+
+def test_told_to_stop_while_it_loads_the_active_one_is_no_crash(server, device, tmp_path, monkeypatch):
+    made, store = variant(1.0), Store(tmp_path / "data")
+    for digest, data in made.parts.items():
+        (store.parts / digest).write_bytes(data)
+    assert store.install(made.digest, made.manifest, made.data)
+    store.write_state(Saved(desired_version=1, active=Installed(manifest=made.digest, proven=True), loads=1))
+    loading, over = threading.Event(), threading.Event()
+
+    def load(*_, **__):
+        loading.set()
+        over.wait(20)
+        raise RuntimeError("the process would have ended long ago")
+
+    monkeypatch.setattr(inference_engine, "load", load)
+    there = device()
+    assert loading.wait(20)
+    assert store.read_state().loads == 2
+    there.stop()
+
+    assert store.read_state().loads == 0
+    over.set()
 
 
 def test_an_active_one_that_was_damaged_gives_way_to_the_one_before(server, agent):

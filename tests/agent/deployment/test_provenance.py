@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.deployment import provenance
+from agent.deployment import provenance, steps
 from agent.wire import topics
 from agent.wire.metadata import Order
 from tests.agent import signing
@@ -27,6 +27,7 @@ DAY = 24 * 3600
 def impatient(monkeypatch):
     """What does not come is missing after moments."""
     monkeypatch.setattr(provenance, "PATIENCE", 0.5)
+    monkeypatch.setattr(steps, "CLOCK_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -221,6 +222,22 @@ def test_a_clock_that_is_years_off_is_the_reason(server, good, monkeypatch, year
     monkeypatch.undo()
     server.wish(new.digest, "p-3")
     server.ended("p-3", "active")
+
+
+def test_a_clock_that_is_set_after_boot_is_waited_for(server, good, monkeypatch):
+    monkeypatch.setattr(steps, "CLOCK_SECONDS", 60.0)
+    monkeypatch.setattr(steps, "CLOCK_POLL_SECONDS", 0.5)
+    monkeypatch.setattr(provenance, "clock", lambda: 0.0)
+    new = variant(2.0, version="4")
+    server.offer(new)
+    server.wish(new.digest, "p-2")
+    wait_for(
+        "a word about the clock", lambda: any("it says 1970-01-01" in report.step for report in server.reports("p-2"))
+    )
+    assert {each.state for each in server.reports("p-2")} == {"notified"}
+    monkeypatch.setattr(provenance, "clock", time.time)
+
+    server.ended("p-2", "active")
 
 
 def test_a_clock_behind_does_not_hide_what_has_expired(server, good, monkeypatch):

@@ -191,7 +191,7 @@ def test_a_link_that_comes_and_goes_only_delays_it(server, device):
     server.wish(made.digest, "p-1")
     for cut in range(1, 5):
         wait_for("some more of it", lambda cut=cut: server.blocks_sent >= 4 * cut)
-        there.agent._connection._client.socket().shutdown(socket.SHUT_RDWR)
+        there.agent._connection.client.socket().shutdown(socket.SHUT_RDWR)
         wait_for("the link again", lambda cut=cut: there.agent._delivery.connects > cut)
 
     server.ended("p-1", "active")
@@ -255,6 +255,32 @@ def test_a_device_says_once_what_it_lacks_and_takes_all_of_it_unasked(server, de
     server.ended("p-1", "active")
     assert all(not want.lacks for want in wants[1:])
     assert topics.cast_filter(made.digest) not in there.agent._connection._filters, "it listens no longer"
+
+
+def test_what_was_named_is_not_asked_for_while_it_comes(server, device):
+    """A device that missed some of a cast names all it lacks once, and is sent it as slowly as its link takes it."""
+    made, wants = variant(2.0, ballast=6_000_000), []
+    server.on_want = wants.append
+    server.spoil = lambda *_: None
+    device()
+    server.offer(made)
+    server.wish(made.digest, "p-1")
+    wait_for("the first want", lambda: wants)
+    blocks = [(digest, number) for digest, data in made.parts.items() for number in range(wire.block_count(len(data)))]
+    assert len(blocks) > 2 * window.SIZE // 2 + 8
+
+    def send(topic, digest, number):
+        server.publish(topic, made.parts[digest][number * wire.BLOCK : (number + 1) * wire.BLOCK])
+
+    send(topics.cast_block(made.digest, *blocks[0]), *blocks[0])
+    wait_for("what it still lacks", lambda: any(want.lacks for want in wants[1:]), seconds=30)
+    wants.clear()
+    for digest, number in blocks[1:]:
+        send(topics.down_block("d-1", digest, number), digest, number)
+        time.sleep(0.05)
+
+    server.ended("p-1", "active")
+    assert wants == []
 
 
 def _bits(missing: str) -> list[int]:

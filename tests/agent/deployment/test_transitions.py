@@ -63,6 +63,6 @@ def test_the_server_takes_every_move_that_is_reported(state, event):
     assert ended or states.may_report(state, new, new_boot=again)
 
 
-@pytest.mark.parametrize("state", OURS)
+@pytest.mark.parametrize("state", sorted(OURS))
 def test_power_on_knows_what_to_do_in_every_state(state):
     assert (POWER_ON[state] is Resume.NOTHING) == (state not in OPEN)

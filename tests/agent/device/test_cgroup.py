@@ -61,3 +61,12 @@ def test_a_path_that_climbs_out_stays_below_the_mount(tmp_path):
     tree = {**trees.DOCKER_V2, "proc/self/cgroup": "0::/../../..\n"}
 
     assert Cgroup(trees.write(tmp_path, tree)).limits() == Limits(1.5, 2 * GIB)
+
+
+@pytest.mark.parametrize(
+    ("listed", "count"), [("0-3", 4), ("0", 1), ("0-1,4,6-7", 5), ("", None), ("nonsense", None), ("3-x", None)]
+)
+def test_processors_that_this_process_may_run_on(tmp_path, listed, count):
+    status = {"proc/self/status": f"Name:\tagent\nCpus_allowed:\tf\nCpus_allowed_list:\t{listed}\n"}
+
+    assert Cgroup(trees.write(tmp_path, trees.DOCKER_V2, status)).limits() == Limits(1.5, 2 * GIB, count)

@@ -1,5 +1,8 @@
 """Power is measured where a board tells, else estimated, and says which."""
 
+import sys
+import types
+
 import pytest
 
 from agent.device import energy
@@ -60,6 +63,60 @@ def test_a_battery_with_volts_and_amperes_only(tmp_path):
     }
 
     assert PowerSensor(trees.write(tmp_path, battery), Clock()).watts() == 6.0
+
+
+def test_a_graphics_cards_own_sensor_is_not_the_boards(tmp_path):
+    card = {"sys/class/hwmon/hwmon3/name": "amdgpu\n", "sys/class/hwmon/hwmon3/power1_input": "35000000\n"}
+
+    assert PowerSensor(trees.write(tmp_path, card), Clock()).watts() is None
+
+
+def test_an_older_jetson_tells_milliwatts_of_its_first_rail(tmp_path):
+    folder = "sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0"
+    jetson = {f"{folder}/in_power0_input": "4310\n", f"{folder}/in_power1_input": "1200\n"}
+
+    assert PowerSensor(trees.write(tmp_path, jetson), Clock()).watts() == pytest.approx(4.31)
+
+
+def nvml(*milliwatts: int | None) -> types.ModuleType:
+    """A management library that knows these cards; None is one that does not tell."""
+    made = types.ModuleType("pynvml")
+    made.NVMLError = type("NVMLError", (Exception,), {})
+
+    def power(handle: int) -> int:
+        if milliwatts[handle] is None:
+            raise made.NVMLError("not supported")
+        return milliwatts[handle]
+
+    made.nvmlInit = lambda: None
+    made.nvmlDeviceGetCount = lambda: len(milliwatts)
+    made.nvmlDeviceGetHandleByIndex = lambda number: number
+    made.nvmlDeviceGetPowerUsage = power
+    return made
+
+
+def test_rapl_counts_processors_so_the_cards_power_is_added(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(60_500, None))
+    root, clock = trees.write(tmp_path, trees.INDUSTRIAL_PC), Clock()
+    sensor = PowerSensor(root, clock)
+    clock.now += 2
+    trees.write(root, {"sys/class/powercap/intel-rapl:0/energy_uj": "31000000\n"})
+
+    assert sensor.watts() == pytest.approx(15.0 + 60.5)
+
+
+def test_an_estimate_from_the_processors_load_leaves_the_cards_out(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(60_500))
+    card = {"proc/driver/nvidia/gpus/0000:01:00.0/information": "Model: RTX\n"}
+    sensor = PowerSensor(trees.write(tmp_path, card), Clock())
+
+    assert (sensor.watts(), sensor.unseen()) == (None, 60.5)
+
+
+def test_without_its_library_a_card_is_not_counted(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+
+    assert PowerSensor(trees.write(tmp_path, trees.INDUSTRIAL_PC), Clock()).unseen() == 0
 
 
 def test_a_board_that_tells_nothing(tmp_path):

@@ -3,12 +3,14 @@
 import pytest
 
 from agent.device import hardware
+from agent.device.cgroup import Cgroup
 from agent.wire.hardware import GIB, classify
 from tests.agent.device import trees
 
 
 def detect(root, *recorded):
-    return hardware.detect(trees.write(root, *recorded), 30 * GIB)
+    trees.write(root, *recorded)
+    return hardware.detect(root, 30 * GIB, Cgroup(root).limits())
 
 
 def test_a_raspberry_pi(tmp_path):
@@ -51,6 +53,12 @@ def test_an_older_container_too(tmp_path):
     found = detect(tmp_path, trees.INDUSTRIAL_PC, trees.DOCKER_V1)
 
     assert (found.cores, found.memory_bytes) == (4, 3 * GIB)
+
+
+def test_a_set_of_processors_limits_the_cores(tmp_path):
+    pinned = {"proc/self/status": "Cpus_allowed_list:\t0-2\n"}
+
+    assert detect(tmp_path, trees.INDUSTRIAL_PC, pinned).cores == 3
 
 
 def test_a_limit_above_what_is_there_limits_nothing(tmp_path):

@@ -3,18 +3,23 @@
 import http.client
 import json
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from agent.config import Listen
+from agent.addresses import Listen
 from agent.inference.http_server import Limits
 from agent.inference.inference_engine import InferenceEngine
 from agent.inference.local_api import LocalApi
 from tests.agent.waiting import wait_for
 
 LOOPBACK = Listen("127.0.0.1", 0)
+STATE = {"name": "state", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}
+#: What the model of the tests makes of it.
+TWENTY = [20.0] * 6
+FLOATS = struct.pack("<4f", 1, 2, 3, 4)
 
 
 class Program:
@@ -70,3 +75,11 @@ def spoken(port: int, said: bytes, *, end: bool = False) -> bytes:
         except ConnectionResetError:
             pass
         return heard
+
+
+def raw(values: bytes, size: object = None, **changes: object) -> tuple[bytes, dict[str, str]]:
+    """A request with one raw tensor."""
+    tensor = {**STATE, "parameters": {"binary_data_size": len(values) if size is None else size}, **changes}
+    del tensor["data"]
+    head = json.dumps({"inputs": [tensor]}).encode()
+    return head + values, {"Inference_Header_Content_Length": str(len(head))}

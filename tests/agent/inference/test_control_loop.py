@@ -1,5 +1,8 @@
 """The loop that acts by itself."""
 
+import itertools
+import time
+
 import numpy as np
 import pytest
 
@@ -10,7 +13,7 @@ from agent.inference.meter import Meter
 from agent.inference.policy_card import Card, Floats, Observation
 from agent.source import Finished
 from tests.agent.inference.folders import folder_of
-from tests.agent.variants import variant
+from tests.agent.variants import card, variant
 from tests.agent.waiting import wait_for
 from tests.agent.worlds import Steady
 
@@ -42,6 +45,37 @@ class Stumbling(Steady):
         return super().observe()
 
 
+class Arm(Steady):
+    """Takes its time to carry a chunk out, and notes when it began and ended; the state counts the chunks."""
+
+    seconds = 0.08
+
+    def __init__(self, card: Card, seed: int) -> None:
+        super().__init__(card, seed)
+        self.card, self.chunks, self.times, self.rows = card, 0, [], []
+        MADE.append(self)
+
+    def observe(self) -> Observation:
+        return Observation(np.zeros((8, 8, 3), np.uint8), "", np.array([1, 0, 0, self.chunks], np.float32))
+
+    def act(self, actions: Floats) -> Finished:
+        begun = time.monotonic()
+        time.sleep(self.seconds)
+        self.chunks += 1
+        self.rows.append(actions)
+        self.times.append((begun, time.monotonic()))
+        return Finished()
+
+    @property
+    def waits(self) -> list[float]:
+        """Seconds between the end of a chunk and the beginning of the next, sorted; the first one is left out."""
+        return sorted(begun - ended for (_, ended), (begun, _) in itertools.pairwise(self.times[1:]))
+
+
+def arm(card: Card, seed: int) -> Arm:
+    return Arm(card, seed)
+
+
 def recorder(card: Card, seed: int) -> Recorder:
     return Recorder(card, seed)
 
@@ -53,20 +87,21 @@ def stumbling(card: Card, seed: int) -> Stumbling:
 @pytest.fixture
 def running(tmp_path):
     """`running(source)` starts a loop; engine and meter come with it."""
-    loops = []
+    started = []
 
-    def start(source: str, weight: float = 2.0, **card_changes):
+    def start(source: str, weight: float = 2.0, ahead: bool = False, loops: int = 0, **card_changes):
         engine, meter, idle = InferenceEngine(), Meter(), []
         engine.attach(meter)
-        folder = folder_of(variant(weight, card_changes=card_changes), tmp_path / "a")
-        loop = ControlLoop(engine, f"tests.agent.inference.test_control_loop:{source}", 5, meter, idle.append)
-        loops.append(loop)
+        folder = folder_of(variant(weight, loops=loops, card_changes=card_changes), tmp_path / f"a{len(started)}")
+        name = f"tests.agent.inference.test_control_loop:{source}"
+        loop = ControlLoop(engine, name, 5, meter, idle.append, ahead=ahead)
+        started.append(loop)
         loop.start()
         return engine, meter, idle, inference_engine.load(folder)
 
     MADE.clear()
     yield start
-    for loop in loops:
+    for loop in started:
         loop.stop()
         loop.join(5)
         assert not loop.is_alive()
@@ -130,3 +165,63 @@ def test_a_model_without_a_card_leaves_it_idle_and_it_says_so_once(running, tmp_
     assert caplog.text.count("has no policy card, so this device does not act by itself") == 1
     assert meter.look().errors == 0
     assert idle == [False, True, False]
+
+
+# --- Ahead of time ---
+
+
+def test_a_robot_that_asks_ahead_never_waits_for_a_decision(running, monkeypatch):
+    """A chunk takes longer than a decision: asked for afterwards that is waited for, asked for ahead it is there."""
+    waits, computes = {}, {}
+    for ahead in (False, True):
+        engine, meter, _, model = running("arm", ahead=ahead, loops=3, rate_hz=1000)
+        slowest = max(_timed(model) for _ in range(10))
+        monkeypatch.setattr(Arm, "seconds", max(0.05, 3 * slowest))  # however busy this machine is
+        engine.swap(model)
+        robot = wait_for("the arm", lambda: MADE[-1] if len(MADE) == 1 + ahead else None)  # noqa: B023 -- at once
+        wait_for("15 chunks", lambda: robot.chunks >= 15, 60)  # noqa: B023 -- at once
+        engine.swap(None)
+        waits[ahead], computes[ahead] = robot.waits, meter.look().stages.compute / 1e3
+
+    middle = len(waits[False]) // 2
+    assert waits[False][middle] >= computes[False] / 2
+    assert waits[True][middle] <= max(0.003, computes[True] / 4)
+    assert meter.look().ahead >= 10
+    took = sum(ended - begun for begun, ended in robot.times) / len(robot.times)
+    assert 0.9 * took <= meter.look().age / 1e3 <= 2 * took, "what was seen one chunk ago"
+
+
+def _timed(model: inference_engine.LoadedModel) -> float:
+    start = time.monotonic()
+    model.runtime.run({"state": np.ones((1, 4), np.float32)})
+    return time.monotonic() - start
+
+
+def test_the_rows_for_what_was_done_meanwhile_are_left_out(running):
+    """Each row of the tiny policy is twice the state's sum, and that is one more than the chunks it has seen."""
+    engine, _, _, model = running("arm", ahead=True, rate_hz=1000)
+    engine.swap(model)
+    wait_for("6 chunks", lambda: MADE and MADE[0].chunks >= 6)
+
+    assert [len(rows) for rows in MADE[0].rows[:4]] == [2, 1, 1, 1]
+    seen_before = [rows[0, 0] / 2 - 1 for rows in MADE[0].rows[:6]]
+    assert seen_before == [0, 0, 1, 2, 3, 4], "decided on what was seen before the chunk before"
+
+
+def test_a_chunk_that_is_too_short_for_it_is_decided_in_time(running, caplog):
+    engine, meter, _, model = running("arm", ahead=True, rate_hz=1000, actions={**card()["actions"], "execute": 2})
+    engine.swap(model)
+    wait_for("3 chunks", lambda: MADE and MADE[0].chunks >= 3)
+
+    assert "the policy card's 2 rows are less than twice the 2" in caplog.text
+    assert meter.look().ahead == 0
+
+
+def test_another_card_begins_anew(running, tmp_path):
+    engine, _, _, model = running("arm", ahead=True, rate_hz=1000)
+    engine.swap(model)
+    wait_for("3 chunks", lambda: MADE and MADE[0].chunks >= 3)
+    engine.swap(inference_engine.load(folder_of(variant(5.0, card_changes={"rate_hz": 999}), tmp_path / "b")))
+    wait_for("an arm for the other card", lambda: len(MADE) == 2 and MADE[1].chunks >= 3)
+
+    assert MADE[1].rows[0].tolist() == [[5.0] * 3] * 2, "a whole chunk, decided by the new model"

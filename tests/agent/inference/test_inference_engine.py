@@ -1,16 +1,19 @@
 """One observation in, one chunk of actions out; models change between two requests."""
 
+import dataclasses
 import threading
+import time
 
 import numpy as np
 import pytest
 
-from agent.inference import inference_engine
+from agent.inference import inference_engine, runtimes
 from agent.inference.data_cache import DataCache
-from agent.inference.inference_engine import InferenceEngine, NoModelError, SwappedError
+from agent.inference.inference_engine import InferenceEngine, LateError, NoModelError, SwappedError
 from agent.inference.meter import Meter
 from agent.inference.policy_card import CardError, Observation
 from agent.inference.runtimes import InputError, ModelError
+from agent.wire.messages import Config
 from tests.agent.inference.folders import folder_of
 from tests.agent.variants import card, model, variant
 from tests.agent.waiting import wait_for
@@ -314,3 +317,168 @@ def test_a_swap_under_load_drops_no_tensors_and_mixes_no_two_models(load):
 
     assert problems == []
     assert all(len(set(each.ravel().tolist())) == 1 and each.ravel()[0] in (1, 2, 3) for each in answers)
+
+
+@pytest.mark.parametrize("with_card", [True, False])
+def test_a_model_has_run_before_it_decides(tmp_path, monkeypatch, with_card):
+    """The first runs allocate: they are done while the model is loaded, beside the one that decides."""
+    real = runtimes.load
+
+    class Counting:
+        def __init__(self, *how):
+            self._runtime, self.runs = real(*how), 0
+            self.inputs, self.outputs = self._runtime.inputs, self._runtime.outputs
+
+        def run(self, feeds):
+            self.runs += 1
+            return self._runtime.run(feeds)
+
+    monkeypatch.setattr(runtimes, "load", Counting)
+    model = inference_engine.load(folder_of(variant(with_card=with_card), tmp_path / "a"))
+
+    assert model.runtime.runs == inference_engine.WARM_UP
+
+
+# --- The plain call ---
+
+
+def test_an_image_some_words_and_a_state_are_enough(load):
+    engine = InferenceEngine()
+    engine.swap(load(2.0))
+    image = np.zeros((8, 8, 3), np.uint8)
+
+    assert engine.process(image, "grasp", [1, 2, 3, 4]).tolist() == [[20.0] * 3] * 2
+    assert engine.process(image, "grasp", state=np.array([1, 2, 3, 4])).max() == 20
+    assert engine.process(image, "grasp").max() == 0, "a state that is not given is zeros"
+    assert engine.process(seen(1, 2, 3, 4)).max() == 20
+    with pytest.raises(CardError):
+        engine.process(image, "grasp", [1, 2])
+
+
+def test_an_image_that_is_none_is_refused_with_and_without_a_cache(load):
+    for cache in (None, DataCache()):
+        engine = InferenceEngine(cache)
+        folder_card = {"inputs": {"state": {"kind": "state", "size": 4}}}
+        engine.swap(load(2.0, card_changes=folder_card))
+        with pytest.raises(CardError):
+            engine.process(np.zeros((8, 8, 3), object), "", [1, 2, 3])
+
+
+# --- Deadlines and budgets ---
+
+
+def hold(engine: InferenceEngine, gate: threading.Event) -> threading.Thread:
+    """Another request that is under way until the gate opens."""
+    inside = threading.Event()
+    runtime = engine.model.runtime
+    run = type(runtime).run
+
+    class Slow:
+        inputs, outputs = runtime.inputs, runtime.outputs
+
+        @staticmethod
+        def run(feeds):
+            inside.set()
+            gate.wait(10)
+            return run(runtime, feeds)
+
+    engine.swap(dataclasses.replace(engine.model, runtime=Slow()))
+    thread = threading.Thread(target=engine.infer, args=(fed(),))
+    thread.start()
+    assert inside.wait(10)
+    return thread
+
+
+@pytest.mark.parametrize("ask", ["process", "infer"])
+def test_a_request_whose_deadline_passes_while_it_waits_is_refused_then_and_not_computed(load, ask):
+    engine, meter, gate = InferenceEngine(), Meter(), threading.Event()
+    engine.attach(meter)
+    engine.swap(load(2.0))
+    other = hold(engine, gate)
+    start = time.monotonic()
+    with pytest.raises(LateError, match="deadline passed while it waited"):
+        engine.process(seen(), within_ms=30) if ask == "process" else engine.infer(fed(), within_ms=30)
+    waited = time.monotonic() - start
+    gate.set()
+    other.join()
+
+    assert 0.03 <= waited < 1, "told at its deadline, not when the other one is through"
+    window = meter.take()
+    assert (window.decisions, window.refused, window.errors) == (1, 1, 0)
+
+
+def test_a_request_that_is_begun_in_time_is_answered(load):
+    engine = InferenceEngine()
+    engine.swap(load(2.0))
+
+    assert engine.process(seen(), within_ms=1000).max() == 20
+    with pytest.raises(LateError):
+        engine.process(seen(), within_ms=0)
+
+
+def test_the_budget_that_was_broken_is_counted(load):
+    engine, meter = InferenceEngine(), Meter()
+    engine.attach(meter)
+    engine.swap(load())
+    engine.process(seen())
+    assert (meter.look().over_compute, meter.look().over_total) == (0, 0)
+
+    engine.configure(Config(compute_budget=1e-3))
+    engine.process(seen())
+    window = meter.take()
+    assert (window.over_preprocess, window.over_compute, window.over_total, window.late) == (0, 1, 0, 0)
+
+    engine.swap(load(card_changes={"budgets": {"preprocess_ms": 1e-4}}))
+    engine.process(seen())
+    assert (meter.look().over_preprocess, meter.look().over_compute) == (1, 1), "the operator's go with every model"
+    assert engine.budgets.preprocess == 1e-4
+
+
+# --- The cache under load ---
+
+
+def test_what_is_known_is_answered_without_waiting(load):
+    engine, meter, gate = InferenceEngine(DataCache()), Meter(), threading.Event()
+    engine.attach(meter)
+    engine.swap(load(2.0))
+    other = hold(engine, gate)
+    gate.set()
+    other.join()
+    engine.process(seen())
+    gate.clear()
+    other = threading.Thread(target=engine.process, args=(seen(9, 9, 9, 9),))
+    other.start()
+    wait_for("the other request to be under way", engine._lock.locked)
+
+    assert engine.process(seen(), within_ms=1000).max() == 20
+    gate.set()
+    other.join()
+    window = meter.take()
+    assert (window.cache_lookups, window.cache_hits) == (3, 1)
+
+
+def test_a_swap_under_load_never_answers_from_the_old_ones_cache(load):
+    """Few observations, so that nearly all are known; every answer after a swap is the new model's."""
+    engine, models = InferenceEngine(DataCache()), [load(weight) for weight in (1.0, 2.0, 3.0)]
+    engine.swap(models[0])
+    wrong, done = [], threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            before = engine.model
+            found = engine.process(seen(1, 0, 0, 0))[0, 0]
+            after = engine.model
+            if before is after and f"a-{found}" != after.artifact:
+                wrong.append((found, after.artifact))
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for each in threads:
+        each.start()
+    for turn in range(200):
+        engine.swap(models[turn % 3])
+        assert engine.process(seen(1, 0, 0, 0))[0, 0] == turn % 3 + 1
+    done.set()
+    for each in threads:
+        each.join()
+
+    assert wrong == []

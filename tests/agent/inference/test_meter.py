@@ -3,6 +3,7 @@
 import pytest
 
 from agent.inference.meter import KEPT, Meter, Timing, percentile
+from agent.wire import latency
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,7 @@ def test_a_window_begins_anew_when_it_is_taken():
     assert (window.decisions, window.late, window.episodes, window.successes) == (2, 1, 2, 1)
     assert window.stages == Timing(2, 2, 2, 2)
     assert window.latencies == (10, 6)
+    assert window.bins == {latency.bin_of(10): 1, latency.bin_of(6): 1}
     assert meter.take().decisions == 0
 
 
@@ -38,4 +40,4 @@ def test_memory_is_bounded_and_the_latest_count():
 
     assert len(window.latencies) == KEPT
     assert window.latencies[-1] == KEPT + 9
-    assert window.decisions == KEPT + 10
+    assert window.decisions == KEPT + 10 == sum(window.bins.values()), "bins forget nothing"

@@ -7,7 +7,7 @@ import pytest
 
 from agent.inference import open_inference
 from agent.inference.open_inference import DTYPES
-from agent.inference.runtimes import InputError, Tensor
+from agent.inference.runtimes import DEFAULT, InputError, Tensor
 
 
 class Model:
@@ -109,6 +109,7 @@ def test_free_sizes_are_minus_one(tensor, told):
         inputs, outputs = {"x": tensor}, {}
 
     class Loaded(Model):
+        backend = DEFAULT
         runtime = Runtime
 
     assert open_inference.model_metadata(Loaded)["inputs"] == [told]

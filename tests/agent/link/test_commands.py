@@ -5,7 +5,7 @@ import threading
 import msgspec
 import pytest
 
-from agent.config import Server
+from agent.addresses import Server
 from agent.link.commands import CommandDesk, CommandError, Kind, Nothing
 from agent.link.connection import Connection, Credentials
 from agent.link.journal import Journal

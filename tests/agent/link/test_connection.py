@@ -5,12 +5,11 @@ import threading
 
 import pytest
 
-from agent.config import Server
+from agent.addresses import Server
 from agent.link import connection as link
 from agent.link.connection import Connection, Credentials, Message
 from agent.link.presence import Facts, Presence
 from agent.wire.hardware import GIB, DeviceClass, Hardware
-from agent.wire.messages import Config
 from tests.agent.waiting import wait_for
 
 HARDWARE = Hardware(cores=4, memory_bytes=4 * GIB, storage_bytes=32 * GIB)
@@ -132,7 +131,7 @@ def test_the_server_hears_the_will_when_the_device_is_cut_off(connect, server):
     connection = connect(there, will=there.will, on_connected=there.announce)
     wait_for("the state", lambda: server.states)
     # Cut the wire without a word.
-    connection._client.socket().shutdown(socket.SHUT_RDWR)
+    connection.client.socket().shutdown(socket.SHUT_RDWR)
 
     wait_for("the will", lambda: any(not state.online for state in server.states))
     wait_for("its return", lambda: server.states[-1].online)
@@ -142,8 +141,8 @@ def test_a_change_is_told_once(connect, server):
     there = presence()
     connect(there, on_connected=there.announce)
     wait_for("the state", lambda: server.states)
-    there.change(config=Config(mode="slim"), config_version=4)
-    there.change(config=Config(mode="slim"), config_version=4)
+    there.change(mode="slim", config_version=4)
+    there.change(mode="slim", config_version=4)
     there.change(idle=False)
 
     wait_for("both changes", lambda: server.states[-1].idle is False)

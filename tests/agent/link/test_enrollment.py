@@ -8,7 +8,8 @@ import time
 import pytest
 
 from agent import config
-from agent.config import ConfigError, Server, Settings
+from agent.addresses import Server
+from agent.config import ConfigError, Settings
 from agent.link import enrollment
 from agent.link.enrollment import Enrollment
 from agent.wire import codec, topics
@@ -28,7 +29,9 @@ def quick(monkeypatch):
 
 @pytest.fixture
 def settings(broker, tmp_path):
-    return Settings(data=tmp_path, server=Server("127.0.0.1", broker.port), token=TOKEN, name="line-3")
+    return Settings(
+        data=tmp_path, server=Server("127.0.0.1", broker.port), token=TOKEN, name="line-3", tags=("site=berlin",)
+    )
 
 
 class Boot:
@@ -55,6 +58,7 @@ def test_a_device_introduces_itself_and_is_let_in(settings, server):
     assert identity.device_id == "d-1"
     assert (nonce, request.secret) == (identity.nonce, identity.secret)
     assert (request.token, request.name, request.simulated) == (TOKEN, "line-3", True)
+    assert request.tags == ("site=berlin",)
     assert request.hardware == HARDWARE
     assert len(request.secret) >= 43  # 256 bits
     assert enrollment.read(settings.data) == identity

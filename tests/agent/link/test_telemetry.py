@@ -1,11 +1,16 @@
 """Samples on their way: at their interval, in order, none lost over a broken link."""
 
+import time
+
+import msgspec
 import pytest
 
-from agent.config import Server
+from agent.addresses import Server
+from agent.link import telemetry as telemetry_module
 from agent.link.connection import Connection, Credentials
-from agent.link.offline_queue import OfflineQueue
-from agent.link.telemetry import TelemetryThread
+from agent.link.history import History
+from agent.link.offline_queue import BATCH, OfflineQueue
+from agent.link.telemetry import Telemetry, TelemetryThread
 from agent.wire.messages import Sample
 from tests.agent.waiting import wait_for
 
@@ -27,17 +32,18 @@ def telemetry(broker, tmp_path):
         Server("127.0.0.1", broker.port), Credentials("d-1", "d-1", "x"), on_message=lambda *_: None
     )
     sampler = Counting()
-    thread = TelemetryThread(
+    made = Telemetry(
         device_id="d-1",
         boot_id="b-1",
         sampler=sampler,
-        queue=OfflineQueue(tmp_path / "telemetry.db"),
+        queue=History(OfflineQueue(tmp_path / "telemetry.db")),
         connection=connection,
         interval=0.02,
     )
+    thread = TelemetryThread(made)
     connection.start()
     thread.start()
-    yield thread, connection, sampler
+    yield made, connection, sampler
     thread.stop()
     connection.stop()
     thread.join(5)
@@ -50,8 +56,9 @@ def numbers(server) -> list[int]:
 
 def test_samples_arrive_in_order(telemetry, server):
     wait_for("ten samples", lambda: len(numbers(server)) >= 10)
+    came = numbers(server)
 
-    assert numbers(server) == list(range(1, len(numbers(server)) + 1))
+    assert came == list(range(1, len(came) + 1))
 
 
 def test_a_lost_link_loses_no_sample(telemetry, server, broker):
@@ -67,11 +74,60 @@ def test_a_lost_link_loses_no_sample(telemetry, server, broker):
 
 
 def test_another_interval_counts_at_once(telemetry, server):
-    thread, _, sampler = telemetry
+    made, _, sampler = telemetry
     wait_for("some samples", lambda: len(numbers(server)) >= 3)
-    thread.set_interval(3600)
+    made.set_interval(3600)
     wait_for("the rest", lambda: len(numbers(server)) == sampler.taken)
     taken = sampler.taken
-    thread.set_interval(0.02)
+    made.set_interval(0.02)
 
     wait_for("more", lambda: sampler.taken > taken + 2)
+
+
+def test_a_backlog_comes_in_turns_and_not_as_a_storm(broker, server, tmp_path, monkeypatch):
+    """Full messages keep their distance, so that a fleet that comes back does not send everything at once."""
+    monkeypatch.setattr(telemetry_module, "PACE_SECONDS", 0.4)
+    queue = OfflineQueue(tmp_path / "telemetry.db")
+    with queue._transaction():  # one sync, not a thousand
+        for number in range(1, 4 * BATCH + 11):
+            body = msgspec.json.encode(Sample(seq=number, at=float(number)))
+            queue._database.execute("INSERT INTO samples (boot_id, body) VALUES ('b-1', ?)", (body,))
+    queue._count = queue._counted()
+    connection = Connection(
+        Server("127.0.0.1", broker.port), Credentials("d-1", "d-1", "x"), on_message=lambda *_: None
+    )
+    made = Telemetry(
+        device_id="d-1", boot_id="b-1", sampler=Counting(), queue=queue, connection=connection, interval=3600
+    )
+    thread = TelemetryThread(made)
+    connection.start()
+    thread.start()
+    wait_for("the link", lambda: connection.connected)
+    began = time.monotonic()
+    made.wake()
+    wait_for("all of it", lambda: len(numbers(server)) == 4 * BATCH + 10)
+    seconds = time.monotonic() - began
+    thread.stop()
+    connection.stop()
+
+    assert numbers(server) == list(range(1, 4 * BATCH + 11))
+    assert [sample.at for message in server.telemetry for sample in message.samples] == list(
+        map(float, numbers(server))
+    )
+    assert seconds > 4 * 0.2
+
+
+def test_it_sleeps_until_there_is_a_link_and_then_sends_at_once(broker, server, tmp_path):
+    sampler, queue = Counting(), OfflineQueue(tmp_path / "telemetry.db")
+    queue.put("b-1", sampler.sample(0))
+    connection = Connection(
+        Server("127.0.0.1", broker.port), Credentials("d-1", "d-1", "x"), on_message=lambda *_: None
+    )
+    made = Telemetry(device_id="d-1", boot_id="b-1", sampler=sampler, queue=queue, connection=connection, interval=3600)
+    thread = TelemetryThread(made)
+    thread.start()
+    connection._on_connected = made.wake
+    connection.start()
+    wait_for("the sample", lambda: numbers(server) == [1], 5)
+    thread.stop()
+    connection.stop()

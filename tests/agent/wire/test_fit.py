@@ -7,6 +7,8 @@ MIB = 1024**2
 
 def test_a_model_may_take_three_quarters_of_the_memory():
     assert memory_budget(4 * MIB) == 3 * MIB
+    assert memory_budget(4 * MIB, own=2 * MIB) == 2 * MIB
+    assert memory_budget(4 * MIB, own=8 * MIB) == 3 * MIB
 
 
 def test_an_update_writes_the_parts_and_the_whole_made_of_them():

@@ -20,7 +20,21 @@ KINDS: dict[str, type] = {"Manifest": Manifest} | {
     if isinstance(kind, type) and issubclass(kind, messages.Message) and kind is not messages.Message
 }
 #: Only ever part of another message.
-NESTED = {"Active", "Stages", "Sample", "WantPart", "Config", "Benchmark", "Link"}
+NESTED = {
+    *(
+        "Active",
+        "Budgets",
+        "Runtime",
+        "Restraint",
+        "Over",
+        "Stages",
+        "Sample",
+        "WantPart",
+        "Config",
+        "Benchmark",
+        "Link",
+    ),
+}
 
 
 def _cases(side: str) -> list[object]:

@@ -17,8 +17,8 @@ from fleet.brokers.identities import Credential, IdentityTable
 from fleet.brokers.mosquitto.broker import MosquittoBroker
 from fleet.brokers.mosquitto.configuration import Place
 from fleet.brokers.mosquitto.logins import Logins
-from fleet.demo.stack import free_port
 from fleet.devices.credentials import digest, new_salt
+from tests.ports import free_port
 
 #: Connections that a target allows.
 MAX_CONNECTIONS = 30
@@ -121,7 +121,7 @@ class OurMosquitto:
 
     def start(self, secrets: Mapping[str, str]) -> None:
         files = self._certificates
-        self.device_port = self.server_port = port = free_port(18_900)
+        self.device_port = self.server_port = port = free_port()
         self._folder = tempfile.TemporaryDirectory(prefix="edgefleet-mosquitto-")
         tls = {"certificate": str(files.certificate), "key": str(files.key)} if files else {}
         place = Place(Path(self._folder.name), "127.0.0.1", port, **tls)

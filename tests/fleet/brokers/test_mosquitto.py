@@ -28,13 +28,13 @@ from fleet.brokers.mosquitto import configuration, dynsec
 from fleet.brokers.mosquitto.broker import MosquittoBroker
 from fleet.brokers.mosquitto.configuration import Place
 from fleet.brokers.mosquitto.logins import Logins
-from fleet.demo.stack import free_port
 from fleet.devices import enrollment, services
 from fleet.devices.credentials import token_secret
 from fleet.devices.models import Device
 from fleet.gateway.models import Outbox
 from tests.conftest import make_device
 from tests.fleet.brokers.peers import DOWN, Peer, until
+from tests.ports import free_port
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -84,14 +84,14 @@ class Running:
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._broker.stop)
-        self._thread.join(15)
+        self._thread.join(40)  # a client that lost the broker sleeps out its pause, 15 s at most
         assert not self._thread.is_alive()
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     """`start(poll=3600)`: with this pace."""
-    place = Place(tmp_path, "127.0.0.1", free_port(18_950))
+    place = Place(tmp_path, "127.0.0.1", free_port())
     started: list[Running] = []
     with override_settings(
         MQTT_HOST="127.0.0.1", MQTT_PORT=place.port, MQTT_TLS=False, MQTT_SERVER_SECRET=SERVER_SECRET

@@ -96,7 +96,8 @@ TRIED = (
         0.98,
         0.969,
         f"It passed, but {WINNER} has the lesser objective (0.580 against 0.714): 1.98 times smaller than "
-        "the original, 0.98 times its latency, success 96.9 %, loss of 0.1 points (95 % interval -0.8 to 1.0). "
+        "the original, 0.98 times its latency, success 96.9 %, "
+        "loss of 0.1 points of success (95 % interval -0.8 to 1.0, 1000 paired episodes). "
         "The recipe's goal of 2,104,000 bytes was not reached.",
         0.714,
     ),
@@ -109,7 +110,7 @@ TRIED = (
         0.82,
         0.958,
         "The least objective, 0.580, of 5 that passed: 2.64 times smaller than the original, 0.82 times its latency, "
-        "success 95.8 %, loss of 1.2 points (95 % interval 0.3 to 2.1). "
+        "success 95.8 %, loss of 1.2 points of success (95 % interval 0.3 to 2.1, 1000 paired episodes). "
         "Within the noise of 1,000 episodes it could lose more than the 2 allowed.",
         0.580,
     ),
@@ -122,7 +123,8 @@ TRIED = (
         0.80,
         0.953,
         f"It passed, but {WINNER} has the lesser objective (0.580 against 0.602): 3.06 times smaller than "
-        "the original, 0.80 times its latency, success 95.3 %, loss of 1.7 points (95 % interval 0.8 to 2.6).",
+        "the original, 0.80 times its latency, success 95.3 %, "
+        "loss of 1.7 points of success (95 % interval 0.8 to 2.6, 1000 paired episodes).",
         0.602,
     ),
     Tried(
@@ -134,7 +136,8 @@ TRIED = (
         0.86,
         0.9525,
         f"It passed, but {WINNER} has the lesser objective (0.580 against 0.611): 3.13 times smaller than "
-        "the original, 0.86 times its latency, success 95.2 %, loss of 1.8 points (95 % interval 0.8 to 2.7).",
+        "the original, 0.86 times its latency, success 95.2 %, "
+        "loss of 1.8 points of success (95 % interval 0.8 to 2.7, 1000 paired episodes).",
         0.611,
     ),
     Tried(
@@ -145,7 +148,7 @@ TRIED = (
         1.57,
         1.21,
         0.934,
-        "It lost 3.6 points (95 % interval 2.7 to 4.5); 2 points are allowed.",
+        "It lost 3.6 points of success (95 % interval 2.7 to 4.5, 1000 paired episodes); 2 points are allowed.",
     ),
     Tried(
         "88 % cut",
@@ -155,6 +158,6 @@ TRIED = (
         1.01,
         0.78,
         0.861,
-        "It lost 10.9 points (95 % interval 10.0 to 11.8); 2 points are allowed.",
+        "It lost 10.9 points of success (95 % interval 10.0 to 11.8, 1000 paired episodes); 2 points are allowed.",
     ),
 )

@@ -1,7 +1,7 @@
 """The real web process on a free port, over a database of its own."""
 
 import os
-import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -15,13 +15,9 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.db import connection
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).resolve().parents[3]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def same_database() -> dict[str, str]:
@@ -43,17 +39,22 @@ class Server:
 
 
 @contextmanager
-def web(environment: dict[str, str], log: Path, port: int = 0):
-    """Yields a Server. The process is told to end, and killed when it does not within 10 s."""
+def web(environment: dict[str, str], log: Path, port: int = 0, tls: tuple[Path, Path] | None = None):
+    """Yields a Server. The process is told to end, and killed when it does not within 10 s.
+
+    tls: files of a certificate, which signs itself, and its key.
+    """
     port = port or free_port()
-    address = f"http://127.0.0.1:{port}"
+    address = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
     command = [sys.executable, "-m", "uvicorn", "fleet.asgi:application", "--port", str(port), "--lifespan", "off"]
+    if tls:
+        command += ["--ssl-certfile", str(tls[0]), "--ssl-keyfile", str(tls[1])]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=subprocess.STDOUT
         )
         try:
-            _answers(address, process, log)
+            _answers(address, process, log, ssl.create_default_context(cafile=tls[0]) if tls else None)
             yield Server(address, process, log)
         finally:
             process.terminate()
@@ -64,13 +65,13 @@ def web(environment: dict[str, str], log: Path, port: int = 0):
                 process.wait()
 
 
-def _answers(address: str, process: subprocess.Popen, log: Path) -> None:
+def _answers(address: str, process: subprocess.Popen, log: Path, context: ssl.SSLContext | None) -> None:
     ends = time.monotonic() + 30
     while time.monotonic() < ends:
         if process.poll() is not None:
             break
         try:
-            urllib.request.urlopen(f"{address}/login", timeout=2).close()  # noqa: S310  # our own address
+            urllib.request.urlopen(f"{address}/login", timeout=2, context=context).close()  # noqa: S310  # our own address
             return
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)

@@ -2,12 +2,14 @@
 
 import re
 from datetime import timedelta
+from html import unescape
 
 import pytest
 from django.utils import timezone
 
 from agent.wire.states import Admission
-from fleet.devices.models import Device, Group
+from fleet.devices.models import Device, Group, Tag
+from fleet.search.fields import FIELDS
 from tests.conftest import make_device
 from tests.fleet.builders import make_variant, make_version
 
@@ -15,7 +17,7 @@ NOW = timezone.now
 
 
 def names(answer) -> list[str]:
-    return re.findall(r'title="([^"]+)">\1</a>', answer.text)
+    return re.findall(r'href="/devices/[^"?]+"\s+title="([^"]+)">\1</a>', answer.text)
 
 
 @pytest.fixture
@@ -60,16 +62,18 @@ def few(db) -> dict[str, Device]:
         ("", ["arm-1", "arm-2", "cam-1", "ipc-1"]),
         ("q=ARM", ["arm-1", "arm-2"]),
         ("q=%20cam%20", ["cam-1"]),
-        ("class=mobile", ["arm-1", "arm-2"]),
-        ("state=online", ["arm-1"]),
-        ("state=offline", ["cam-1"]),
-        ("state=never", ["arm-2", "ipc-1"]),
-        ("admission=pending", ["arm-2"]),
-        ("admission=retired", ["arm-0"]),
-        ("simulated=yes", ["cam-1"]),
-        ("simulated=no&class=mobile", ["arm-1", "arm-2"]),
-        ("group=hall", ["cam-1"]),
-        ("group=nobody", []),
+        ("q=class:mobile", ["arm-1", "arm-2"]),
+        ("q=online", ["arm-1"]),
+        ("q=offline", ["cam-1"]),
+        ("q=never", ["arm-2", "ipc-1"]),
+        ("q=pending", ["arm-2"]),
+        ("q=retired", ["arm-0"]),
+        ("q=simulated", ["cam-1"]),
+        ("q=real+class:mobile", ["arm-1", "arm-2"]),
+        ("q=group:hall", ["cam-1"]),
+        ("q=group:nobody", []),
+        ("q=tag:site%3Dberlin+-offline", ["arm-1"]),
+        ("q=latency%3E100ms", ["cam-1"]),
         ("q=nothing", []),
         ("sort=-name", ["ipc-1", "cam-1", "arm-2", "arm-1"]),
         ("sort=p95", ["arm-1", "cam-1", "arm-2", "ipc-1"]),
@@ -86,6 +90,7 @@ def few(db) -> dict[str, Device]:
 def test_devices_are_found_and_sorted(viewer, few, query, found):
     group = Group.objects.create(name="hall")
     group.devices.add(few["cam"])
+    Tag.objects.bulk_create(Tag(device=few[name], key="site", value="berlin") for name in ("arm", "cam"))
     assert names(viewer.get(f"/devices?{query}")) == found
 
 
@@ -108,7 +113,7 @@ def test_an_artifact_that_the_catalog_does_not_know_is_shown_by_its_digest(viewe
     "query",
     [
         "sort=password&page=-7&per=999999",
-        "state=dead&class=toaster&admission=maybe&simulated=perhaps",
+        "q=is:dead+class:toaster",
         "q=%00%27%22%3B--&sort=%00",
         "page=99999999999999999999999",
         "q=" + "x" * 3000,
@@ -127,10 +132,25 @@ def test_wildcards_of_sql_are_letters_here(viewer, few):
 
 
 def test_the_facets_count_what_the_other_filters_leave(viewer, few):
-    text = viewer.get("/devices?class=mobile&state=online").text
+    text = viewer.get("/devices?q=class:mobile+online").text
     facet = dict(re.findall(r"</svg>(Online|Silent|Offline|Never connected) <b>(\d+)</b>", re.sub(r"\s+", " ", text)))
     assert facet == {"Online": "1", "Silent": "0", "Offline": "0", "Never connected": "1"}
     assert "All <b>2</b>" in re.sub(r"\s+", " ", text)
+
+
+def test_a_search_that_cannot_be_read_is_pointed_at_and_finds_nobody(viewer, few):
+    text = re.sub(r"\s+", " ", viewer.get("/devices?q=online+clas:mobile").text)
+    assert "There is no field “clas” (character 8); the nearest is class." in text
+    assert "online <mark>clas</mark>:mobile" in text
+    assert 'href="?q=online+class%3Amobile"' in text
+    assert "The search cannot be read" in text
+
+
+def test_somebody_who_is_typing_is_not_told_that_the_end_is_missing(viewer, few):
+    typing = {"HX-Request": "true", "HX-Target": "device-list"}
+    assert viewer.get("/devices?q=class:", headers=typing).status_code == 204
+    assert "A value has to follow class:" in viewer.get("/devices?q=class:").text, "who presses Enter is"
+    assert "There is no field" in viewer.get("/devices?q=clas:x", headers=typing).text
 
 
 def test_a_long_list_is_cut_into_pages_and_every_device_is_on_one(viewer, db):
@@ -144,21 +164,26 @@ def test_a_long_list_is_cut_into_pages_and_every_device_is_on_one(viewer, db):
 
 
 def test_the_address_holds_the_whole_state(viewer, few):
-    text = viewer.get("/devices?q=arm&class=mobile&sort=-p95&per=100").text
+    text = viewer.get("/devices?q=arm+class:mobile&sort=-p95&per=100").text
     link = re.search(r'href="(\?[^"]+)"[^>]*>\s*<svg[^>]*>\s*<use[^>]*/>\s*</svg>Online', text)[1]
-    assert link.replace("&amp;", "&") == "?q=arm&class=mobile&sort=-p95&per=100&state=online"
+    assert link.replace("&amp;", "&") == "?q=arm+class%3Amobile+online&sort=-p95&per=100"
     assert 'name="sort" value="-p95"' in text, "a search keeps the order"
 
 
 def test_a_device_that_is_away_is_shown_as_offline_and_not_as_updating(viewer, sample_fleet):
     sample_fleet(60)
-    text = viewer.get("/devices?state=offline&per=100").text
+    text = viewer.get("/devices?q=offline&per=100").text
     assert "Notified" not in text
     assert text.count("Offline") > 1
 
 
 def test_power_says_when_it_is_only_estimated(viewer, few):
     assert 'title="estimated, not measured"' in viewer.get("/devices?q=arm-1").text
+
+
+def test_the_search_explains_its_whole_language(viewer, few):
+    page = unescape(viewer.get("/devices").text)
+    assert [field.name for field in FIELDS.values() if field.example not in page] == []
 
 
 # --- Together -------------------------------------------------------------------------------------------------------
@@ -187,12 +212,12 @@ def test_everything_that_the_list_matches_joins_a_group(operating, few):
             "do": "group",
             "group": "hall",
             "everything": "yes",
-            "query": "?class=mobile",
-            "next": "/devices?class=mobile",
+            "query": "?q=class:mobile",
+            "next": "/devices?q=class:mobile",
         },
         follow=True,
     )
-    assert answer.redirect_chain[0][0] == "/devices?class=mobile"
+    assert answer.redirect_chain[0][0] == "/devices?q=class:mobile"
     assert "2 devices joined hall." in answer.text
     assert sorted(group.devices.values_list("name", flat=True)) == ["arm-1", "arm-2"]
 

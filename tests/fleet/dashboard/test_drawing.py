@@ -1,5 +1,7 @@
 """The geometry of charts: rulers, breaks in lines, running rates, frontiers."""
 
+from dataclasses import replace
+
 import pytest
 
 from fleet.dashboard.figures import NBSP
@@ -8,6 +10,10 @@ from fleet.dashboard.placement import Mark, places
 from fleet.dashboard.recipes import recipe_words
 from fleet.dashboard.scale import ruler
 from fleet.dashboard.series import MAX_POINTS, RANGES, rolling, with_breaks
+from fleet.dashboard.templatetags.drawing import plan_bars
+from fleet.planner.plan import plan
+from fleet.planner.situation import Situation
+from tests.fleet.planner.situations import ROOMY
 
 
 def test_the_limit_and_every_value_fit_on_a_ruler():
@@ -147,3 +153,21 @@ def test_a_recipe_is_one_line():
     )
     assert recipe_words({}) == ""
     assert recipe_words({"original": True}) == ""
+
+
+def test_the_modes_of_a_plan_are_stacked_by_stage_against_the_limit():
+    bars = plan_bars(plan(replace(ROOMY, server_ms=250.0)))
+    full, _, hybrid, cloud = bars["bars"]
+    assert [part["fill"] for part in full["parts"]] == ["c1", "c4", "c2", "c6"]
+    # 265.01 ms and a tenth more end below 300.
+    assert sum(float(part["width"]) for part in cloud["parts"]) == pytest.approx(265.01 / 300 * 100, abs=0.1)
+    assert [full["worst"], cloud["worst"]] == ["", ""]
+    assert hybrid["worst"] == f"{265.01 / 300 * 100:.2f}"
+    assert str(hybrid["value"]).replace("\N{NO-BREAK SPACE}", " ") == "86.6 ms on average, 265 ms at the longest"
+    assert bars["label"].endswith("limit 100 ms")
+
+
+def test_a_mode_without_a_network_or_without_a_figure_has_no_bar():
+    cut, unknown = plan_bars(plan(replace(ROOMY, link=0.0))), plan_bars(plan(Situation()))
+    assert (cut["bars"][3]["value"], cut["bars"][3]["parts"]) == ("never: no network", [])
+    assert [(bar["value"], bar["parts"]) for bar in unknown["bars"]] == [("not known", [])] * 4

@@ -31,6 +31,15 @@ def test_the_text_of_a_token_is_shown_once_with_the_whole_command(managing, sett
     assert secret not in managing.get("/enrollment").text
 
 
+def test_a_tokens_tags_are_typed_as_a_devices_are_and_shown_in_the_list(managing):
+    managing.post("/enrollment/new", {**GIVEN, "tags": "Site=Berlin, spare"})
+    assert EnrollmentToken.objects.get().tags == {"site": "berlin", "spare": ""}
+    assert 'title="site=berlin, spare">site=berlin, …</span>' in managing.get("/enrollment").text
+    answer = managing.post("/enrollment/new", {**GIVEN, "tags": "a=b=c"})
+    assert answer.status_code == 422
+    assert "“a=b=c” is no tag" in answer.text
+
+
 def test_a_token_without_an_end_never_ends(managing):
     managing.post("/enrollment/new", {**GIVEN, "expires": ""})
     assert EnrollmentToken.objects.get().expires_at is None

@@ -8,6 +8,7 @@ from fleet.audit.models import Event
 from fleet.audit.services import record
 from fleet.catalog.models import Model
 from fleet.devices.models import Device, Group
+from fleet.rollouts.models import Rollout
 from tests.conftest import make_device
 from tests.fleet.builders import make_release
 from tests.fleet.dashboard.support import SampleFleet
@@ -79,10 +80,12 @@ def test_the_palette_finds_devices_models_rollouts_and_groups(viewer, operator):
         assert viewer.get(hit["url"]).status_code == 200, hit
 
 
-@pytest.mark.parametrize("query", ["r-0002", "r-2", "2", "r2"])
+@pytest.mark.parametrize("query", ["r-{:04}", "r-{}", "{}", "r{}"])
 def test_a_rollout_is_found_by_its_number(viewer, operator, query):
     SampleFleet(12).fill(operator)
-    assert any(hit["url"] == "/rollouts/2" for hit in viewer.get(f"/find?q={query}").json()["found"])
+    number = Rollout.objects.latest("pk").pk
+    found = viewer.get(f"/find?q={query.format(number)}").json()["found"]
+    assert any(hit["url"] == f"/rollouts/{number}" for hit in found)
 
 
 @pytest.mark.parametrize("query", ["%00", "%25", "_", "'; DROP TABLE", "x" * 2000, "r-99999999999999999999"])

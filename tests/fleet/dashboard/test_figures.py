@@ -100,3 +100,18 @@ def test_one_device_and_many_devices():
     assert figures.plural(1, "device") == "1 device"
     assert figures.plural(2418, "device") == "2,418 devices"
     assert figures.plural(2, "battery", "batteries") == "2 batteries"
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(None, "not reported"), (0, "0.0 %"), (1, "100.0 %"), (0.99997, "> 99.9 %"), (0.00002, "< 0.1 %")],
+)
+def test_a_share_that_is_not_all_never_reads_as_all(share, said):
+    assert str(figures.nearly(share)).replace("\N{NO-BREAK SPACE}", " ") == said
+
+
+@pytest.mark.parametrize(
+    ("joules", "said"), [(0.31, "310 mJ"), (4.2, "4.20 J"), (45_120, "45.1 kJ"), (3_600_000, "3.60 MJ")]
+)
+def test_joules_of_a_decision_and_of_a_fleet(joules, said):
+    assert str(figures.joules(joules)).replace("\N{NO-BREAK SPACE}", " ") == said

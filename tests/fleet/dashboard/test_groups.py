@@ -6,8 +6,7 @@ import pytest
 
 from fleet.devices.models import Device, Group
 from tests.conftest import make_device
-
-HTMX = {"HX-Request": "true"}
+from tests.fleet.dashboard.support import HTMX
 
 
 @pytest.fixture
@@ -64,7 +63,9 @@ def test_members_are_searched_and_others_are_offered(operating, hall):
     assert rows(operating.get("/groups/hall")) == ["cam-0", "cam-1", "cam-2"]
     assert rows(operating.get("/groups/hall?q=cam-2")) == ["cam-2"]
     assert rows(operating.get("/groups/hall?add=1")) == ["arm-1"]
+    assert rows(operating.get("/groups/hall?q=class:embedded+-cam-2")) == ["cam-0", "cam-1"]
     assert "No device matches" in operating.get("/groups/hall?q=nothing").text
+    assert "The ( at character 1 is never closed." in operating.get("/groups/hall?q=(cam").text
 
 
 def test_devices_come_and_go(operating, hall):
@@ -94,3 +95,53 @@ def test_deleting_a_group_keeps_its_devices(operating, hall):
     answer = operating.post("/groups/hall/delete", follow=True)
     assert "The group hall is gone; its devices stay." in answer.text
     assert Device.objects.count() == 4
+
+
+def test_a_query_is_previewed_on_the_form_and_makes_a_group(operating, hall):
+    text = re.sub(r"\s+", " ", operating.get("/new-group?query=cam").text)
+    assert 'value="cam"' in text
+    assert "<b>3 devices</b> would be in it at this moment." in text
+    answer = operating.post("/new-group", {"name": "cams", "description": "", "query": "cam"}, headers=HTMX)
+    assert answer.headers["HX-Redirect"] == "/groups/cams"
+    page = operating.get("/groups/cams")
+    assert rows(page) == ["cam-0", "cam-1", "cam-2"]
+    assert 'href="/devices?q=cam"' in page.text
+    assert "Add devices" not in page.text
+    assert 'name="device"' not in page.text, "nobody is ticked where nobody can be taken out"
+
+
+def test_a_change_of_a_query_is_previewed_before_it_is_saved(operating, hall):
+    Group.objects.create(name="cams", query="cam")
+    part = operating.get(
+        "/new-group/preview?group=cams&query=cam-1+or+arm", headers=HTMX | {"HX-Target": "group-preview"}
+    )
+    said = re.sub(r"\s+", " ", part.text)
+    assert "<b>2 devices</b> would be in it at this moment: 1 would join, 2 would leave." in said
+    assert said.index("Would join") < said.index("arm-1") < said.index("Would leave") < said.index("cam-0")
+    assert Group.objects.get(name="cams").query == "cam"
+    operating.post("/groups/cams/edit", {"name": "cams", "description": "", "query": "cam-1 or arm"})
+    assert rows(operating.get("/groups/cams")) == ["arm-1", "cam-1"]
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("clas:mobile", "There is no field “clas”"),
+        ("group:cams", "has a query itself"),
+        ("group:x", "There is no group"),
+    ],
+)
+def test_a_query_that_cannot_be_one_is_said_beside_its_field(operating, hall, query, says):
+    Group.objects.create(name="cams", query="cam")
+    for address in ("/new-group", "/groups/cams/edit"):
+        answer = operating.post(address, {"name": "other", "description": "", "query": query}, headers=HTMX)
+        assert answer.status_code == 422
+        assert says in answer.text
+        assert 'id="id_query-error"' in answer.text
+        assert f'value="{query}"' in answer.text, "nothing typed is lost"
+
+
+def test_a_query_without_scripts_is_previewed_by_a_button(operating, hall):
+    answer = operating.post("/new-group", {"name": "", "query": "cam", "do": "preview"})
+    assert "<b>3 devices</b>" in answer.text
+    assert not Group.objects.filter(query="cam").exists()

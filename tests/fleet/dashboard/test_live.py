@@ -18,6 +18,7 @@ from django.utils import timezone
 from fleet.audit.models import Signal
 from fleet.audit.services import announce
 from fleet.dashboard import live
+from tests.conftest import make_device
 from tests.fleet.dashboard.server import same_database, web
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -90,6 +91,20 @@ def test_what_happened_while_the_page_was_loading_is_not_missed():
             async with aclosing(live.stream(frozenset({"device:d-1"}))) as second:
                 await following(second)
                 assert await following(second) == ("changed", ["device:d-1"])
+
+    asyncio.run(scene())
+
+
+def test_a_device_that_falls_silent_is_told_of_though_nobody_announces_it(monkeypatch, settings):
+    monkeypatch.setattr(live, "SILENCE", timedelta(seconds=0.1))
+    settings.OFFLINE_AFTER_SECONDS = 1
+    quiet = make_device(online=True, last_seen=timezone.now(), sample_at=timezone.now())
+    gone = make_device(online=True, last_seen=timezone.now() - timedelta(hours=1))
+
+    async def scene():
+        async with aclosing(live.stream(frozenset({"devices", f"device:{quiet.pk}", f"device:{gone.pk}"}))) as stream:
+            await following(stream)
+            assert await following(stream) == ("changed", [f"device:{quiet.pk}", "devices"])
 
     asyncio.run(scene())
 
@@ -182,7 +197,7 @@ def test_a_quiet_stream_is_kept_alive_and_ends_after_its_time(monkeypatch):
     async def scene():
         seen = [event(text)[0] async for text in live.stream(frozenset({"fleet"}))]
         assert seen[0] == "hello"
-        assert set(seen[1:]) == {":"}
+        assert set(seen[1:]) == {"here"}
         assert not live.hub.listeners
 
     asyncio.run(scene())

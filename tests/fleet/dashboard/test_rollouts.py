@@ -1,145 +1,21 @@
-"""Rollouts: previewed, started, followed, steered."""
+"""Rollouts: followed on their page, square by square and row by row."""
 
 import re
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from agent.wire.hardware import GIB
-from agent.wire.states import Deployment as State
-from fleet.catalog.models import Release
 from fleet.dashboard.selectors import rollouts as select
 from fleet.dashboard.selectors.progress import progress
-from fleet.devices.models import Device, Group
-from fleet.rollouts import services, tasks
-from fleet.rollouts.models import Deployment, Rollout
-from tests.conftest import make_device
-from tests.fleet.builders import make_release, make_version
-
-
-def flat(answer) -> str:
-    return re.sub(r"\s+", " ", answer.text)
-
-
-@pytest.fixture
-def hall(db) -> Group:
-    """Two that can update; others that run it already, are too small, of a class without a variant, not accepted."""
-    release = make_release(make_version(), classes=("embedded", "mobile"))
-    variant = {variant.device_class: variant for variant in release.variants.all()}
-    now = timezone.now()
-    there = {"online": True, "last_seen": now, "sample_at": now}
-    group = Group.objects.create(name="hall")
-    group.devices.set(
-        [
-            make_device(name="cam-1", **there),
-            make_device(name="arm-1", device_class="mobile"),
-            make_device(name="done", active_manifest=variant["embedded"].manifest_digest),
-            make_device(name="tiny", hardware={"memory_bytes": GIB, "storage_bytes": 1000}),
-            make_device(name="ipc-1", device_class="edge_server"),
-            make_device(name="stranger", admission="pending"),
-        ]
-    )
-    return group
-
-
-@pytest.fixture
-def release(hall):
-    return Release.objects.get()
-
-
-@pytest.fixture
-def rollout(hall, release, operator) -> Rollout:
-    return services.start(release, operator, group=hall)
-
-
-# --- A new one ------------------------------------------------------------------------------------------------------
-
-
-def test_the_preview_judges_every_device_before_anything_happens(operating, hall, release):
-    text = flat(operating.get(f"/rollouts/new?release={release.pk}&group=hall"))
-    for verdict in ("2 to update", "1 runs it already", "1 too small", "1 without a variant", "5 accepted devices"):
-        assert verdict in text
-    assert "The release has no variant for edge server devices." in text
-    assert "The update writes 3.8 MiB and leaves 32.0 MiB free; 0.0 MiB are free on this device." in text
-    assert "stranger" not in text
-    assert "Roll out to 2 devices" in text
-    assert not Rollout.objects.exists()
-
-
-def test_the_preview_says_which_rollouts_have_the_devices_now(operating, rollout, release):
-    Deployment.objects.filter(device__name="cam-1").update(state="installing")
-    newer = make_release(release.version, classes=("embedded", "mobile"))
-    text = flat(operating.get(f"/rollouts/new?release={newer.pk}&group=hall"))
-    link = f'1 device is busy with <a href="/rollouts/{rollout.pk}">{rollout}</a>:'
-    assert f"{link} this rollout waits there until it has ended." in text
-    assert f"{link} this rollout takes its place there." in text, "arm-1 was told, and can still turn"
-    assert f"It will be updated once {rollout} has ended there." in text
-    operating.post(f"/rollouts/new?release={newer.pk}&group=hall", {"deadline": "3600"})
-    text = flat(operating.get(f"/rollouts/{Rollout.objects.first().pk}"))
-    assert f"Waiting for {rollout}, which is installing on this device." in text
-    assert f"<p>Waiting for {rollout}.</p>" in text, "as a reason of many devices"
-
-
-def test_what_would_update_nothing_is_not_started_and_says_why(operating, hall, release):
-    device = Device.objects.get(name="done")
-    answer = operating.post(f"/rollouts/new?release={release.pk}&device={device.pk}", {"deadline": "3600"})
-    assert answer.status_code == 422
-    assert "done already runs it." in answer.text
-    assert not Rollout.objects.exists()
-
-
-def test_what_was_previewed_is_started(operating, hall, release):
-    answer = operating.post(f"/rollouts/new?release={release.pk}&group=hall", {"deadline": "86400"})
-    rollout = Rollout.objects.get()
-    assert answer.url == f"/rollouts/{rollout.pk}"
-    assert (rollout.group, rollout.deadline_seconds, rollout.state) == (hall, 86_400, "running")
-    assert rollout.deployments.filter(state=State.NOTIFIED).count() == 2
-
-
-def test_a_single_device_is_deployed_to_from_its_page(operating, hall, release):
-    device = Device.objects.get(name="cam-1")
-    assert f'href="/rollouts/new?device={device.pk}"' in operating.get(f"/devices/{device.pk}").text
-    address = f"/rollouts/new?release={release.pk}&device={device.pk}"
-    assert "Roll out to 1 device" in flat(operating.get(address))
-    operating.post(address, {"deadline": "3600"})
-    assert [row.device for row in Rollout.objects.get().deployments.all()] == [device]
-
-
-@pytest.mark.parametrize("deadline", ["", "7", "forever"])
-def test_a_deadline_that_is_not_offered_is_refused(operating, hall, release, deadline):
-    answer = operating.post(f"/rollouts/new?release={release.pk}&group=hall", {"deadline": deadline})
-    assert answer.status_code == 422
-    assert 'id="id_deadline-error"' in answer.text
-    assert not Rollout.objects.exists()
-
-
-def test_a_group_without_an_accepted_device_cannot_be_rolled_out_to(operating, release):
-    Group.objects.create(name="nobody")
-    address = f"/rollouts/new?release={release.pk}&group=nobody"
-    assert "No accepted device is there" in operating.get(address).text
-    answer = operating.post(address, {"deadline": "3600"})
-    assert answer.status_code == 422
-    assert "There is no accepted device in nobody." in answer.text
-
-
-def test_half_a_wish_starts_nothing(operating, hall, release):
-    for query in (f"release={release.pk}", "group=hall", ""):
-        assert operating.post(f"/rollouts/new?{query}", {"deadline": "3600"}).status_code == 422
-    assert not Rollout.objects.exists()
-
-
-def test_a_long_preview_is_cut_and_says_so(operating, sample_fleet):
-    fleet = sample_fleet(300)
-    text = flat(operating.get(f"/rollouts/new?release={fleet.releases[1].pk}&group=factory-floor"))
-    assert re.search(r"The first 200 of 2\d\d devices are listed, those left out before the others; the counts", text)
-    Device.objects.filter(name=fleet.devices[200].name).update(storage_free=1000)
-    text = flat(operating.get(f"/rollouts/new?release={fleet.releases[1].pk}&group=factory-floor"))
-    assert text.index("0.0 MiB are free on this device.") < text.index("It will be updated")
-    assert text.count('<a href="/devices/d-') == 200
-
-
-# --- The page -------------------------------------------------------------------------------------------------------
+from fleet.dashboard.templatetags import drawing
+from fleet.devices.models import Device
+from fleet.gateway import limits
+from fleet.rollouts import tasks
+from fleet.rollouts.models import Deployment
+from tests.fleet.dashboard.rollout_page import flat
 
 
 def test_every_deployment_is_counted_once_and_the_absent_are_offline(rollout):
@@ -187,6 +63,32 @@ def test_one_square_is_one_device_and_says_which(rollout, viewer):
     assert len(squares) == 5
 
 
+def test_transfers_to_the_fleet_are_limited(operating):
+    def shown():
+        return flat(operating.get("/rollouts"))
+
+    assert "Transfers: no limit" in shown()
+    assert operating.post("/rollouts/transfers", {"rate": "2.5"}).status_code == 302
+    assert "Transfers: 2.50 MB/s at most" in shown() and 'value="2.5"' in operating.get("/rollouts").text
+    assert limits.fleet_rate() == 2_500_000
+    refused = operating.post("/rollouts/transfers", {"rate": "0.001"})
+    assert refused.status_code == 422 and "at least 16,384 bytes a second" in refused.text
+    operating.post("/rollouts/transfers", {"rate": ""})
+    assert "Transfers: no limit" in shown()
+
+
+def test_a_viewer_does_not_limit_transfers(viewer):
+    assert viewer.post("/rollouts/transfers", {"rate": "1"}).status_code == 403
+    assert "transfers-title" not in viewer.get("/rollouts").text
+
+
+def test_a_device_that_says_what_it_waits_for_is_quoted(rollout, viewer):
+    row = rollout.deployments.get(device__name="cam-1")
+    Device.objects.filter(pk=row.device_id).update(online=True, last_seen=timezone.now())
+    rollout.deployments.filter(pk=row.pk).update(step="Waiting for the clock to be set.")
+    assert "Waiting for the clock to be set." in flat(viewer.get(f"/rollouts/{rollout.pk}"))
+
+
 def test_every_row_says_why_it_waits_or_how_it_ended(rollout, viewer):
     text = flat(viewer.get(f"/rollouts/{rollout.pk}"))
     assert "Told the device; waiting for it to begin." in text
@@ -208,6 +110,9 @@ def test_every_row_says_why_it_waits_or_how_it_ended(rollout, viewer):
         ("kind=nonsense", ["arm-1", "cam-1", "done", "ipc-1", "tiny"]),
         ("q=IPC", ["ipc-1"]),
         ("q=%00%27", []),
+        ("q=class:mobile", ["arm-1"]),
+        ("q=-class:mobile&kind=waiting", ["cam-1"]),
+        ("q=memory%3C", []),
         ("page=-3", ["arm-1", "cam-1", "done", "ipc-1", "tiny"]),
     ],
 )
@@ -216,9 +121,26 @@ def test_devices_of_a_rollout_are_filtered(rollout, viewer, query, found):
     assert sorted(re.findall(r'id="dp-[^"]+">\s*<th[^>]*>\s*<a[^>]*>([^<]+)<', text)) == found
 
 
+def test_a_search_of_a_rollouts_devices_that_cannot_be_read_says_where(rollout, viewer):
+    text = flat(viewer.get(f"/rollouts/{rollout.pk}?q=clas:mobile"))
+    assert "Did you mean" in text and "class:mobile" in text
+    assert 'aria-describedby="search-problem"' in text
+
+
+def test_a_search_of_a_rollouts_devices_costs_no_query_more(rollout, viewer):
+    def asked(address: str) -> int:
+        with CaptureQueriesContext(connection) as queries:
+            assert viewer.get(address).status_code == 200
+        return len(queries)
+
+    asked(f"/rollouts/{rollout.pk}")
+    assert asked(f"/rollouts/{rollout.pk}?q=class:mobile tag:site=berlin") <= asked(f"/rollouts/{rollout.pk}")
+
+
 def test_failures_are_counted_by_their_reason(rollout, viewer):
     Deployment.objects.filter(device__name__in=["cam-1", "arm-1"]).update(state="failed", reason="the disk is full")
-    Deployment.objects.filter(device__name="tiny").update(state="rejected", reason="")
+    Deployment.objects.filter(device__name="tiny").delete()
+    rollout.deployments.create(device=Device.objects.get(name="tiny"), state="rejected")
     assert [(why.reason, why.count) for why in select.failures(rollout)] == [
         ("the disk is full", 2),
         ("No reason was reported.", 1),
@@ -236,75 +158,33 @@ def test_reasons_that_differ_only_in_their_time_are_one(rollout):
     ]
 
 
-def test_a_map_has_an_end(rollout, monkeypatch, viewer):
+def test_thousands_are_drawn_by_their_kind_and_lead_to_the_table(rollout, monkeypatch, viewer):
     monkeypatch.setattr(select, "MOST_SQUARES", 2)
-    assert "The first 2 of 5 devices are drawn." in flat(viewer.get(f"/rollouts/{rollout.pk}"))
+    text = flat(viewer.get(f"/rollouts/{rollout.pk}"))
+    links = re.findall(r'<a href="([^"]+)" fill="([^"]+)" aria-label="([^"]+)">', text)
+    assert links == [
+        ("?phase=1&amp;kind=waiting#rollout-devices", "url(#cell-w)", "Waiting: 1 device"),
+        ("?phase=1&amp;kind=offline#rollout-devices", "url(#cell-o)", "Offline: 1 device"),
+    ]
+    assert 'id="sq-' not in text
 
 
-# --- Steering -------------------------------------------------------------------------------------------------------
-
-
-def steer(client, rollout, does):
-    return client.post(f"/rollouts/{rollout.pk}/steer", {"do": does}, follow=True)
-
-
-def test_a_rollout_is_paused_resumed_and_canceled(operating, rollout):
-    assert "devices that were told go on" in steer(operating, rollout, "pause").text
-    assert "Resume</button>" in operating.get(f"/rollouts/{rollout.pk}").text
-    assert "goes on." in steer(operating, rollout, "resume").text
-    answer = steer(operating, rollout, "cancel")
-    assert "is canceled; 2 devices will not be updated." in answer.text
-    assert 'name="do" value="pause"' not in answer.text
-    assert "it cannot become" in steer(operating, rollout, "pause").text
-
-
-def test_what_an_order_costs_is_said_before_it_is_given(operating, rollout):
-    text = flat(operating.get(f"/rollouts/{rollout.pk}"))
-    assert 'data-confirm-text="2 devices have not finished.' in text
-    Deployment.objects.filter(device__name="cam-1").update(state="failed")
-    assert "Try 1 device again?" in flat(operating.get(f"/rollouts/{rollout.pk}"))
-
-
-def test_failed_devices_are_tried_again_in_a_new_rollout(operating, rollout):
-    assert "No device failed in this rollout." in steer(operating, rollout, "retry").text
-    Deployment.objects.filter(device__name="cam-1").update(state="failed", finished_at=timezone.now())
-    answer = steer(operating, rollout, "retry")
-    again = Rollout.objects.exclude(pk=rollout.pk).get()
-    assert answer.redirect_chain[-1][0] == f"/rollouts/{again.pk}"
-    assert [row.device.name for row in again.deployments.all()] == ["cam-1"]
-
-
-def test_nobody_is_offered_to_try_again_what_left_the_fleet(operating, rollout):
-    Deployment.objects.filter(device__name="cam-1").update(state="failed", finished_at=timezone.now())
-    assert 'id="order-retry"' in operating.get(f"/rollouts/{rollout.pk}").text
-    Device.objects.filter(name="cam-1").update(retired_at=timezone.now())
-    text = operating.get(f"/rollouts/{rollout.pk}").text
-    assert "1 failed." in text
-    assert 'id="order-retry"' not in text
-
-
-def test_an_order_that_does_not_exist_is_not_found(operating, rollout):
-    assert steer(operating, rollout, "explode").status_code == 404
+@pytest.mark.parametrize(
+    ("start", "end", "covered"),
+    [
+        (0, 1, [(0, 0, 1, 1)]),
+        (3, 125, [(3, 0, 122, 1)]),
+        (120, 130, [(120, 0, 5, 1), (0, 1, 5, 1)]),
+        (100, 1000, [(100, 0, 25, 1), (0, 1, 125, 6), (0, 7, 125, 1)]),
+    ],
+)
+def test_a_kind_is_three_rectangles_at_most(start, end, covered):
+    runs = [tuple(side // drawing.PITCH for side in run) for run in drawing._runs(start, end)]
+    assert runs == covered
+    assert sum(width * height for _, _, width, height in runs) == end - start
 
 
 def test_the_list_filters_by_state(viewer, rollout):
     assert f"/rollouts/{rollout.pk}" in viewer.get("/rollouts?state=running").text
     assert "No rollout is in this state" in viewer.get("/rollouts?state=paused").text
     assert f"/rollouts/{rollout.pk}" in viewer.get("/rollouts?state=nonsense").text
-
-
-def test_a_way_back_to_an_older_version_is_shown_and_wants_a_tick(operating, db):
-    old = make_release(make_version(number=1), classes=("embedded",))
-    new = make_release(make_version(number=2), classes=("embedded",))
-    device = make_device(name="ahead", active_manifest=new.variants.get().manifest_digest)
-    address = f"/rollouts/new?release={old.pk}&device={device.pk}"
-    text = flat(operating.get(address))
-    assert "1 back to an older version" in text
-    assert "It will be updated, back from version 2." in text
-    refused = operating.post(address, {"deadline": "3600"})
-    assert refused.status_code == 422 and "Confirm that they go back." in flat(refused)
-    assert not Rollout.objects.exists()
-
-    assert operating.post(address, {"deadline": "3600", "back": "on"}).status_code == 302
-    assert Rollout.objects.get().back
-    assert "back to an older" not in flat(operating.get(f"/rollouts/new?release={new.pk}&device={device.pk}"))

@@ -7,9 +7,12 @@ import pytest
 from django.conf import settings
 
 from agent.wire import states
+from fleet.alerts.models import Delivery
+from fleet.alerts.policy import Severity
 from fleet.audit.models import Event
 from fleet.catalog.models import Trial
 from fleet.dashboard.context import Section
+from fleet.dashboard.selectors.alerts import SHOWN
 from fleet.dashboard.selectors.progress import KINDS, kind_of
 from fleet.dashboard.words import WORDS, word
 from fleet.devices.liveness import Liveness
@@ -27,6 +30,9 @@ STATES = {
     "job": [value for value, _ in Job.STATES],
     "verdict": [value for value, _ in Trial.VERDICTS],
     "level": [value for value, _ in Event.LEVELS],
+    "severity": list(Severity),
+    "alert": SHOWN,
+    "delivery": [value for value, _ in Delivery.STATES],
 }
 
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from django.db import connections
 
-from agent.config import Server
+from agent.addresses import Server
 from agent.deployment.delivery import Delivery
 from agent.deployment.download import Downloader
 from agent.deployment.store import Store

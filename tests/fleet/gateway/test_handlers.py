@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from agent.wire import codec, topics
 from agent.wire.hardware import GIB, Hardware
-from agent.wire.messages import Active, EnrollReply, EnrollRequest, Sample, State, Telemetry, Want, WantPart
+from agent.wire.messages import Active, EnrollReply, EnrollRequest, Restraint, Sample, State, Telemetry, Want, WantPart
 from fleet.audit.models import Event
 from fleet.devices import services as device_services
 from fleet.devices.models import Device, Group
@@ -17,6 +17,7 @@ from fleet.gateway import handlers
 from fleet.gateway.inbox import Inbound
 from fleet.gateway.models import Outbox, Rejected
 from fleet.telemetry.models import Sample as Stored
+from fleet.telemetry.summing import take_up_all
 from tests.conftest import make_device
 
 pytestmark = pytest.mark.django_db
@@ -51,11 +52,28 @@ def test_samples_are_stored_once_under_their_own_time_and_the_device_follows_the
 
     handle([telemetry(device, new), telemetry(device, late), telemetry(device, new)])
     handle([telemetry(device, late, new)])
+    take_up_all()
 
     assert list(Stored.objects.order_by("at").values_list("seq", flat=True)) == [1, 2]
     device.refresh_from_db()
     assert (device.cpu_percent, device.latency_p50) == (50.0, 1.5)
     assert (device.episodes, device.successes) == (5, 4), "each sample counts once"
+
+
+def test_a_device_is_seen_also_by_samples_that_are_refused_or_came_before(handle, device):
+    for sample in (Sample(seq=1, at=1000), Sample(seq=2, at=time.time()), Sample(seq=2, at=time.time())):
+        Device.objects.update(last_seen=None)
+        handle([telemetry(device, sample)])
+        take_up_all()
+        device.refresh_from_db()
+        assert device.last_seen is not None
+
+
+def test_what_the_broker_had_kept_does_not_say_that_a_device_is_there(handle, device):
+    handle([telemetry(device, Sample(seq=1, at=time.time()))._replace(retained=True)])
+    device.refresh_from_db()
+    assert device.last_seen is None
+    assert "that the broker keeps" in Rejected.objects.get().reason
 
 
 def test_a_new_boot_starts_its_numbers_again(handle, device):
@@ -101,7 +119,25 @@ def test_topics_that_are_none_are_kept_aside(handle):
 
 def test_a_flood_of_poison_leaves_only_a_few_rows(handle, device):
     handle([Inbound(topics.up(device.pk, "telemetry"), b"x")] * 400)
-    assert Rejected.objects.count() == handlers.REJECTED_KEPT
+    assert Rejected.objects.get().count == 400, "the same over and over is one row"
+    handle([Inbound(f"edgefleet/v1/up/{device.pk}/nonsense-{n}", b"x") for n in range(400)])
+    assert Rejected.objects.count() == 1 + handlers.REJECTED_KEPT
+
+
+def test_a_body_that_was_too_long_to_hold_is_named_by_its_size(handle, device):
+    handle([Inbound(topics.up(device.pk, "telemetry"), b"x" * 120, size=64 * 1024**2)])
+    assert Rejected.objects.get().reason == "the body has 67108864 bytes, the limit is 262144"
+
+
+def test_what_cannot_be_stored_of_one_device_does_not_stop_the_others(handle, device):
+    """Texts that PostgreSQL refuses, and counts that no column holds, never come as far as the database."""
+    hostile = make_device()
+    for more in (b'"manifest":"\\u0000"', b'"decisions":9007199254740993', b'"latency":{"70":9007199254740993}'):
+        body = b'{"boot_id":"b","samples":[{"seq":1,"at":%f,%s}]}' % (time.time(), more)
+        handle([Inbound(topics.up(hostile.pk, "telemetry"), body), telemetry(device, Sample(seq=1, at=time.time()))])
+    assert Stored.objects.get().device_id == device.pk
+    assert Rejected.objects.count() == 3
+    assert not Rejected.objects.filter(reason__contains="could not be stored").exists()
 
 
 def test_strangers_pending_and_retired_devices_are_not_heard(handle, operator):
@@ -126,6 +162,46 @@ def test_state_and_will(handle, device):
     assert device.active_manifest == "ab" * 32
 
 
+def test_what_a_device_does_less_of_is_kept_and_logged_when_it_begins_and_ends(handle, device):
+    threads = Restraint(step="fewer_threads", budget="power", since=5e8, used=5.6, limit=5, level=2, source="measured")
+    handle([state(device, restraints=(threads,))])
+    less = msgspec.structs.replace(threads, level=1)
+    asks = msgspec.structs.replace(threads, step="smaller_variant", level=0)
+    handle([state(device, seq=2, restraints=(less, asks))])
+    device.refresh_from_db()
+    assert [each["step"] for each in device.restraints] == ["fewer_threads", "smaller_variant"]
+    assert device.restraints[0]["level"] == 1
+    handle([state(device, seq=3)])
+    device.refresh_from_db()
+    assert device.restraints == []
+
+    log = Event.objects.filter(kind__in=("device.restrained", "device.freed")).order_by("id")
+    because = "because the measured power was at 112 % of its budget (5.6 of 5 W)"
+    assert list(log.values_list("level", "text", "detail")) == [
+        ("warn", f"{device.name} runs on 2 threads", because),
+        ("warn", f"{device.name} asks for a smaller variant", because),
+        ("ok", f"{device.name} runs on all its threads again", ""),
+        ("ok", f"{device.name} does not ask for a smaller variant any more", ""),
+    ]
+
+
+def test_hardware_that_changes_is_logged(handle, device):
+    handle([state(device, hardware=BOARD)])
+    assert not Event.objects.filter(kind="device.hardware").exists(), "the first report is no change"
+    camera = msgspec.structs.replace(BOARD, sensors=("camera: USB Camera",), storage_bytes=31 * GIB)
+    handle([state(device, seq=2, hardware=camera)])
+    less = msgspec.structs.replace(BOARD, cores=1.5, memory_bytes=2 * GIB)
+    handle([state(device, seq=3, hardware=less)])
+
+    log = Event.objects.filter(kind="device.hardware").order_by("id").values_list("text", flat=True)
+    assert list(log) == [
+        f"{device.name}: sensors added, camera: USB Camera",
+        f"{device.name}: sensors gone, camera: USB Camera",
+        f"{device.name}: 4 cores became 1.5",
+        f"{device.name}: 4 GiB of memory became 2 GiB",
+    ]
+
+
 def test_an_unknown_class_is_refused_and_said(handle, device):
     handle([state(device, device_class="mainframe")])
     device.refresh_from_db()
@@ -145,7 +221,7 @@ def test_messages_of_a_hundred_devices_cost_few_queries(handle, django_assert_ma
     now = time.time()
     batch = [telemetry(d, *(Sample(seq=i, at=now + i) for i in range(5))) for d in devices]
     batch += [state(d) for d in devices]
-    with django_assert_max_num_queries(32):  # SQLite takes 999 values a statement, so updates come in slices
+    with django_assert_max_num_queries(24):
         handle(batch)
     assert Stored.objects.count() == 500
 
@@ -161,6 +237,29 @@ class TestEnrollment:
         row = Outbox.objects.filter(topic=topics.enroll_reply(nonce)).last()
         assert SECRET.encode() not in bytes(row.payload), "a reply never carries a secret"
         return codec.decode(bytes(row.payload), EnrollReply)
+
+    def test_a_device_brings_its_first_tags(self, handle, token):
+        reply = self.enroll(handle, token[1], tags=("site=berlin", "spare"))
+        assert [str(tag) for tag in Device.objects.get(pk=reply.device_id).tags.all()] == ["site=berlin", "spare"]
+
+    def test_a_token_tags_its_devices_whatever_they_say_themselves(self, handle, admin):
+        _, text = device_services.create_token("berlin", admin, auto_accept=True, tags=["site=berlin", "spare"])
+        self.enroll(handle, text, tags=("site=bern", "floor=2"))
+        assert [str(tag) for tag in Device.objects.get().tags.all()] == ["floor=2", "site=berlin", "spare"]
+
+    def test_more_tags_than_a_device_may_have_are_refused_with_the_number(self, handle, admin):
+        _, text = device_services.create_token(
+            "many", admin, auto_accept=True, tags=[f"k{number}" for number in range(20)]
+        )
+        answer = self.enroll(handle, text, tags=tuple(f"own{number}" for number in range(13)))
+        assert (answer.status, answer.reason) == ("rejected", "a device has at most 32 tags, not 33")
+        assert not Device.objects.exists()
+
+    def test_a_device_with_a_tag_that_is_none_is_told_so(self, handle, token):
+        reply = self.enroll(handle, token[1], tags=("site=berlin", "two words"))
+        assert reply.status == "rejected"
+        assert "“two words” is no tag" in reply.reason
+        assert not Device.objects.exists()
 
     def test_a_device_waits_for_a_person_then_is_in(self, handle, token, operator):
         reply = self.enroll(handle, token[1])

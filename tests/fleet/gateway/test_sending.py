@@ -6,7 +6,7 @@ import pytest
 
 from agent.wire.manifest import BLOCK
 from agent.wire.messages import Want, WantPart
-from fleet.gateway.sending import ECHO, GATHER, LINGER, PER_DEVICE, REPAIR, Plan, Sending
+from fleet.gateway.sending import ECHO, GATHER, LINGER, PER_DEVICE, Plan, Sending
 
 A, B, MANIFEST, OTHER = "ab" * 32, "cd" * 32, "ef" * 32, "12" * 32
 
@@ -113,8 +113,24 @@ def test_what_was_lost_is_gathered_and_repaired():
     plan.ask("d-1", Want(parts=(part(A, 1, 2),), manifest=MANIFEST), later)
     plan.ask("d-2", Want(parts=(part(A, 2),), manifest=MANIFEST), later + 0.1)
 
-    assert plan.next(later + 0.1) == pytest.approx(REPAIR - 0.1)
-    assert everything(plan, later + REPAIR) == [Sending(A, 1, "d-1"), cast(A, 2)]
+    assert plan.next(later + 0.1) == pytest.approx(GATHER - 0.1)
+    assert everything(plan, later + GATHER) == [Sending(A, 1, "d-1"), cast(A, 2)]
+
+
+def test_what_is_on_its_way_to_a_device_is_not_sent_again():
+    plan = Plan(0)
+    for device in ("d-1", "d-2", "d-3"):
+        plan.ask(device, lacks(0), 0, crowd=True)
+    everything(plan, GATHER)
+    later = GATHER + ECHO + 1
+    plan.ask("d-1", lacks(0, 1), later, crowd=True)
+    assert everything(plan, later + GATHER) == [Sending(A, 0, "d-1"), Sending(A, 1, "d-1")]
+    plan.ask("d-1", Want(parts=(part(A, 1),), manifest=MANIFEST), later + GATHER + 0.5)
+    plan.ask("d-2", Want(parts=(part(A, 1),), manifest=MANIFEST), later + GATHER + 0.5)
+    assert everything(plan, later + 2 * GATHER + 0.5) == [Sending(A, 1, "d-2")], "to another it is not on its way"
+    again = later + 3 * GATHER + ECHO
+    plan.ask("d-1", Want(parts=(part(A, 1),), manifest=MANIFEST), again)
+    assert everything(plan, again + GATHER) == [Sending(A, 1, "d-1")], "it was lost"
 
 
 def test_one_that_comes_late_gets_what_has_gone_by_too():
