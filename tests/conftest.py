@@ -5,6 +5,7 @@ import itertools
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
+from django.utils import translation
 
 from agent.wire.hardware import GIB
 from agent.wire.states import Admission
@@ -25,6 +26,13 @@ def ids_begin_at_one(request, django_db_blocker):
     if commits and connection.vendor == "sqlite":
         with django_db_blocker.unblock(), connection.cursor() as cursor:
             cursor.execute("DELETE FROM sqlite_sequence")
+
+
+@pytest.fixture(autouse=True)
+def no_language_is_left():
+    """Django's test client leaves its last page's language to the thread, and so to the next test."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture
