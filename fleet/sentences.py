@@ -233,5 +233,11 @@ def said(text: str) -> str:
     return text if answer == given else answer
 
 
-#: The same for what a module says once, as it is loaded: looked up each time it is shown.
+def said_name(text: str) -> str:
+    """The same for a name that is given from the start and that a person may change: word for word, or as it is."""
+    sentences = _sentences(translation.get_language() or settings.LANGUAGE_CODE)
+    return (sentences and sentences.exact(text)) or text
+
+
+#: The same as `said` for what a module says once, as it is loaded: looked up each time it is shown.
 said_later = lazy(said, str)

@@ -36,6 +36,9 @@ COMPOSED = (
     # A job, and a rule.
     *("{0} succeeded", "{0} failed", "{0} canceled", "{0} above {1}", "{0} below {1}", "{0} for {1}"),
     *("{0} above {1} for {2}", "{0} below {1} for {2}"),
+    # The rules that are there from the start (fleet/alerts/migrations), where they are no sentences otherwise.
+    *("Too slow", "Too hot", "Disk almost full", "Memory almost full", "Answers that are no number"),
+    *("Decisions fail", "Update rolled back", "Clock ahead", "Gateway stopped", "Messages to devices wait"),
     # A variant, and a candidate's name (fleet.optimizer.recipe).
     *("{0} {1} ({2})", "original", "{0:n} cut", "{0:n} zeros", "low rank", "int8 storage", "fp16 storage"),
     # A rollout that nobody needs (fleet.rollouts.judging.refusal).

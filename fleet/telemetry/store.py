@@ -1,10 +1,13 @@
-"""Writes a batch of samples: those that are new, each once. COPY on PostgreSQL."""
+"""Writes a batch of samples: those that are new, each once.
+
+On PostgreSQL by COPY into the table itself; only a batch with repeated samples, rare as they are, costs twice as much.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
 
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 
 from agent.wire.messages import Over, Stages
 from agent.wire.messages import Sample as WireSample
@@ -34,29 +37,38 @@ def add(measured: Sequence[tuple[str, str, WireSample]], now: datetime) -> int:
     """Store samples (device, boot, sample) in the caller's transaction; returns how many of them were new."""
     if not measured:
         return 0
-    names, rows = ", ".join(COLUMNS), _rows(measured, now)
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-            cursor.execute(
-                "CREATE TEMPORARY TABLE IF NOT EXISTS incoming_sample ON COMMIT DELETE ROWS AS "  # noqa: S608  # own names
-                f"SELECT {names} FROM {TABLE} WITH NO DATA"
-            )
-            cursor.execute("DELETE FROM incoming_sample")  # of an earlier batch of this transaction
-            load(cursor, "incoming_sample", COLUMNS, rows)
-            cursor.execute(
-                f"INSERT INTO {TABLE} ({names}) SELECT {names} FROM incoming_sample ON CONFLICT DO NOTHING"  # noqa: S608  # own names
-            )
+            try:
+                with transaction.atomic():
+                    load(cursor, TABLE, COLUMNS, _rows(measured, now))
+            except IntegrityError:
+                _load_new(cursor, _rows(measured, now))
         else:
-            load(cursor, TABLE, COLUMNS, rows, "ON CONFLICT DO NOTHING")
+            load(cursor, TABLE, COLUMNS, _rows(measured, now), "ON CONFLICT DO NOTHING")
         return cursor.rowcount
+
+
+def _load_new(cursor, rows: Iterable[tuple]) -> None:
+    """On PostgreSQL, where some rows are there already, which COPY refuses: by a table of this connection's own."""
+    names = ", ".join(COLUMNS)
+    cursor.execute(
+        "CREATE TEMPORARY TABLE IF NOT EXISTS incoming_sample ON COMMIT DELETE ROWS AS "  # noqa: S608  # own names
+        f"SELECT {names} FROM {TABLE} WITH NO DATA"
+    )
+    cursor.execute("DELETE FROM incoming_sample")  # of an earlier batch of this transaction
+    load(cursor, "incoming_sample", COLUMNS, rows)
+    cursor.execute(
+        f"INSERT INTO {TABLE} ({names}) SELECT {names} FROM incoming_sample ON CONFLICT DO NOTHING"  # noqa: S608  # own names
+    )
 
 
 def load(cursor, table: str, columns: Sequence[str], rows: Iterable[tuple], otherwise: str = "") -> None:
     """Rows into a table; otherwise: what SQLite does with those that are there."""
     names = ", ".join(columns)
     if connection.vendor == "postgresql":
-        with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
+        with connection.wrap_database_errors, cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
     else:

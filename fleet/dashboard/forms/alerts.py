@@ -13,7 +13,7 @@ from fleet.alerts.policy import Severity
 from fleet.dashboard.forms.widgets import Form
 from fleet.search import measures
 from fleet.search.measures import Measure
-from fleet.sentences import said, said_later
+from fleet.sentences import said, said_later, said_name
 
 SEVERITIES = [(severity.value, said_later(severity.value.capitalize())) for severity in Severity]
 #: Hours → what a silence lasts.
@@ -148,6 +148,7 @@ class SilenceForm(Form):
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.fields["query"].widget.attrs["data-complete"] = reverse("devices.complete")
+        self.fields["rule"].label_from_instance = lambda rule: said_name(rule.name)
 
     @property
     def lasts(self) -> timedelta:

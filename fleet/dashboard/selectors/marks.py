@@ -17,7 +17,7 @@ from fleet.audit.models import Event
 from fleet.dashboard.series import View
 from fleet.dashboard.words import word
 from fleet.rollouts.models import Command, Transition
-from fleet.sentences import said
+from fleet.sentences import said, said_name
 
 #: Kinds of marks, as people call them, in the order of their switches.
 KINDS = {
@@ -71,16 +71,11 @@ def _alerts(device_id: str, inside: tuple[datetime, datetime]) -> Iterator[Mark]
     rows = Alert.objects.filter(Q(opened_at__range=inside) | Q(recovered_at__range=inside), device=device_id)
     for alert in rows.exclude(stage=Stage.PENDING).order_by("-id")[:MOST]:
         url = f"{reverse('alerts')}?rule={alert.rule_id}" if alert.rule_id else ""
+        name, tone = said_name(alert.name), word("severity", alert.severity).tone
         if inside[0] <= alert.opened_at <= inside[1]:
-            yield Mark(
-                _ms(alert.opened_at),
-                "alert",
-                word("severity", alert.severity).tone,
-                gettext("{alert}: open").format(alert=alert.name),
-                url,
-            )
+            yield Mark(_ms(alert.opened_at), "alert", tone, gettext("{alert}: open").format(alert=name), url)
         if alert.recovered_at and inside[0] <= alert.recovered_at <= inside[1]:
-            yield Mark(_ms(alert.recovered_at), "alert", "ok", gettext("{alert}: over").format(alert=alert.name), url)
+            yield Mark(_ms(alert.recovered_at), "alert", "ok", gettext("{alert}: over").format(alert=name), url)
 
 
 def _commands(device_id: str, inside: tuple[datetime, datetime]) -> Iterator[Mark]:

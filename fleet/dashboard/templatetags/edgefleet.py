@@ -17,7 +17,7 @@ from fleet.dashboard.export.formats import offered
 from fleet.dashboard.listing import State
 from fleet.dashboard.selectors.compare import Asked
 from fleet.dashboard.words import Word, class_label, word
-from fleet.sentences import said
+from fleet.sentences import said, said_name
 from fleet.units import rate_words
 
 register = template.Library()
@@ -34,6 +34,7 @@ register.filter("duration", figures.duration)
 register.filter("digits", figures.digits)
 register.filter("rate", rate_words)
 register.filter("said", said)
+register.filter("said_name", said_name)
 register.filter(class_label)
 
 

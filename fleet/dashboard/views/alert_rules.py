@@ -16,6 +16,7 @@ from fleet.dashboard.pages import Lazy, act, go, page, saved
 from fleet.dashboard.selectors import alerts as select
 from fleet.errors import Refused
 from fleet.search.errors import SearchError
+from fleet.sentences import said_name
 
 
 @require_GET
@@ -95,8 +96,8 @@ def enable(request: HttpRequest, rule_id: int) -> HttpResponse:
 
     def turned() -> str:
         services.enable_rule(rule, enabled, request.user)
-        said = gettext("{rule} is on.") if enabled else gettext("{rule} is off; what it had found is over.")
-        return said.format(rule=rule.name)
+        words = gettext("{rule} is on.") if enabled else gettext("{rule} is off; what it had found is over.")
+        return words.format(rule=said_name(rule.name))
 
     act(request, turned)
     return go(request, "alerts.rules")
@@ -110,7 +111,7 @@ def delete(request: HttpRequest, rule_id: int) -> HttpResponse:
     def gone() -> str:
         name = rule.name
         services.delete_rule(rule, request.user)
-        return gettext("The rule {name} is gone; what it found stays to be read.").format(name=name)
+        return gettext("The rule {name} is gone; what it found stays to be read.").format(name=said_name(name))
 
     act(request, gone)
     return go(request, "alerts.rules")

@@ -10,6 +10,7 @@ from django.test import Client
 from django.utils import timezone, translation
 
 from fleet.accounts.services import create_api_token
+from fleet.alerts.models import Rule
 from fleet.alerts.services import create_silence
 from fleet.dashboard.forms.rollouts import SizeField
 
@@ -69,6 +70,15 @@ def test_what_a_message_is_about_is_translated_too(operating):
     silence = create_silence(None, "", timezone.now() + timedelta(hours=1), "Night work.", None)
     answer = operating.post(f"/alerts/silences/{silence.pk}/end", headers=CHINESE, follow=True)
     assert "全部 的告警已恢复通知。" in answer.text
+
+
+def test_a_rule_that_is_there_from_the_start_is_translated_until_somebody_renames_it(operating):
+    rules = "/alerts/rules"
+    assert "温度过高" in operating.get(rules, headers=CHINESE).text
+    Rule.objects.filter(name="Too hot").update(name="Too hot for Berlin")
+    page = operating.get(rules, headers=CHINESE).text
+    assert "Too hot for Berlin" in page
+    assert "温度过高" not in page
 
 
 def test_a_word_that_is_typed_is_the_same_in_every_language():

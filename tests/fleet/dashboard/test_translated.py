@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from importlib import import_module
 
 import polib
 import pytest
@@ -23,6 +24,7 @@ from fleet.search.fields import STATES
 from fleet.search.models import SavedView
 from tests.fleet.dashboard.test_queries import PAGES
 
+FIRST_RULES = import_module("fleet.alerts.migrations.0002_first_rules").RULES
 MORE_PAGES = (
     "/account",
     "/people",
@@ -108,7 +110,7 @@ def names() -> Iterator[str]:
         (Model, "name", "description"),
         (ModelVersion, "notes"),
         (Trial, "name"),
-        (Rule, "name", "query"),
+        (Rule, "query"),
         (Channel, "name", "target", "error"),
         (Delivery, "error"),
         (Silence, "reason", "query"),
@@ -124,6 +126,7 @@ def names() -> Iterator[str]:
     ):
         for row in rows.objects.values_list(*columns):
             yield from filter(None, row)
+    yield from Rule.objects.exclude(name__in=[rule["name"] for rule in FIRST_RULES]).values_list("name", flat=True)
     for name in Trial.objects.values_list("name", flat=True):
         yield from name.split(", ")
     for recipe, lineage in Trial.objects.values_list("recipe", "lineage"):
