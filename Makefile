@@ -9,7 +9,7 @@ STEPS ?= 9000
 export PROFILE
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo demo-reset demo-train test soak bench lint format words clean
+.PHONY: help install install-dev demo demo-reset demo-train test soak bench screenshots lint format words clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ soak: $(VENV)/.installed-dev ## The counted tests, in full: 300 power cuts, a da
 
 bench: $(VENV)/.installed ## Measure what is claimed beside a baseline: NAME=agent, or without a name what there is
 	@$(BIN)/python -m bench $(NAME)
+
+screenshots: $(VENV)/.installed-dev ## Every page in both themes, at desktop and phone width, into var/screenshots
+	@$(BIN)/python -m tests.screenshots var/screenshots
 
 lint: $(VENV)/.installed-dev ## ruff, mypy, import-linter, djlint, and that no migration is missing
 	$(BIN)/ruff check

@@ -3,7 +3,8 @@
 The estimate is `idle + share * (full - idle)` watts, share being the busy part of all cores. Idle and full load are
 those of one common board for each class (`ESTIMATE`): an orientation, never a measurement.
 
-It is tested on file trees as boards show them. The older Jetsons' files and NVML were not verified on hardware.
+It is tested on file trees as boards show them. NVML was compared with nvidia-smi on one card, idle and busy; the older
+Jetsons' files were not verified on hardware.
 """
 
 import contextlib
