@@ -24,7 +24,10 @@ COLOURS = ("c1", "c3")
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two. running: decisions by what decided them, classes: by device class, both as people say them."""
+    """One of the two. running: decisions by what decided them, classes: by device class, both as people say them.
+
+    What is compared is no mix: it is left empty.
+    """
 
     name: str
     url: str

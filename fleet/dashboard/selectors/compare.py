@@ -219,7 +219,7 @@ def _class_side(name: str, parts: Mapping[str, Summary], names: Mapping) -> Side
     ran = _decided(
         (names[key].version if key in names else gettext("something unknown"), each) for key, each in parts.items()
     )
-    return Side(label, f"{reverse('devices')}?q=class:{name}", merged(parts.values()), ran, Counter({label: 1}))
+    return Side(label, f"{reverse('devices')}?q=class:{name}", merged(parts.values()), ran)
 
 
 # --- Devices --------------------------------------------------------------------------------------------------------
