@@ -43,6 +43,8 @@ _WHOLE_WORD = re.compile(r"(?<![A-Za-z§])[A-Za-z]+(?![A-Za-z§])")
 _FEW = 3
 _LETTER = re.compile(r"[A-Za-z]")
 _SPACE = re.compile(r"\s")
+#: More than a name and a figure with its unit.
+_PHRASE = re.compile(r"[A-Za-z]\S*\s|\s.*[A-Za-z]")
 #: Full stops, in English and in the languages that there are catalogues of.
 _STOPS = ".。"
 _BETWEEN = re.compile(r"(?<=[.!?]) (?=[A-Z“])|(?<=\n)|(?=\n)")
@@ -173,7 +175,7 @@ class _Reading:
                 for value, quoted in zip(values, form.quoted, strict=True)
             ]
             if form.weak and any(
-                _SPACE.search(value) and not each.letters for value, each in zip(values, inner, strict=True)
+                _PHRASE.search(value) and not each.letters for value, each in zip(values, inner, strict=True)
             ):
                 continue
             whole = _Read(

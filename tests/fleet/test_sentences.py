@@ -26,6 +26,7 @@ CHINESE = Sentences(
         "{0:n} device": "{0:n} 台设备",
         "{0:n} devices": "{0:n} 台设备",
         "{0:n} h": "{0:n} 小时",
+        "{0:n} cut": "剪枝 {0:n}",
         "{0} ago": "{0}前",
         "{0} ended": "{0} 已结束",
         "{0} ended early": "{0} 提前结束",
@@ -46,6 +47,8 @@ CHINESE = Sentences(
         ("2 of 5 joined lab", "lab 加入了 5 中的 2 台"),
         ("1,234 devices", "1,234 台设备"),
         ("3 h ago", "3 小时前"),
+        ("50 % cut", "剪枝 50 %"),  # hardly words of its own, but what it joins is no phrase
+        ("50 % cut, offline", "剪枝 50 %、离线"),
         (f"3{NBSP}h", "3 小时"),
         ("With 2 GiB more memory and a network, full would fit.", "有了再有 2 GiB 内存和网络，full就装得下。"),
         ("With a network, full would fit, as far as is known.", "有了网络，full就装得下（据目前所知）。"),
