@@ -4,15 +4,27 @@ import json
 from collections.abc import Iterable, Sequence
 
 from django.db import connection
-from django.db.models import Model
-from django.db.models.expressions import RawSQL
+from django.db.models import F, Lookup, Model
 
 
-def among(names: Iterable[str]) -> RawSQL:
-    """For `…__in=`, as one parameter: thousands of them cost more to write down than their rows to read."""
-    if connection.vendor == "postgresql":
-        return RawSQL("SELECT unnest(%s::text[])", (list(names),))
-    return RawSQL("SELECT value FROM json_each(%s)", (json.dumps(list(names)),))
+class _Among(Lookup):
+    """As `in`, but its values are one parameter, and no table that a planner would join by a guess."""
+
+    def get_prep_lookup(self) -> list[str]:
+        return list(self.rhs)
+
+    def as_postgresql(self, compiler, connection):
+        column, given = self.process_lhs(compiler, connection)
+        return f"{column} = ANY(%s)", [*given, self.rhs]
+
+    def as_sqlite(self, compiler, connection):
+        column, given = self.process_lhs(compiler, connection)
+        return f"{column} IN (SELECT value FROM json_each(%s))", [*given, json.dumps(self.rhs)]  # noqa: S608  # own names
+
+
+def among(name: str, values: Iterable[str]) -> Lookup:
+    """For `filter`: rows whose field has one of these. Thousands cost less so than each as a parameter of its own."""
+    return _Among(F(name), values)
 
 
 def write(rows: Iterable[Model], names: Sequence[str]) -> None:

@@ -138,7 +138,7 @@ def _store(parsed: list[Parsed]) -> Stored:
     measured = _measured(by_kind["telemetry"], made, now)
     heard = {t.owner for t, _, retained in parsed if not retained and t.owner in devices}
     if heard:
-        Device.objects.filter(pk__in=among(heard)).update(last_seen=now)
+        Device.objects.filter(among("pk", heard)).update(last_seen=now)
         announce("devices", *(f"device:{owner}" for owner in heard))
     announce(*(f"samples:{owner}" for owner in measured))
     made.rates = {device.pk: limits.rate_of(device) for device in devices.values()}
@@ -146,7 +146,7 @@ def _store(parsed: list[Parsed]) -> Stored:
 
 
 def _accepted(owners: Iterable[str]) -> QuerySet[Device]:
-    return Device.objects.filter(pk__in=among(owners), admission=Admission.ACCEPTED, retired_at=None)
+    return Device.objects.filter(among("pk", owners), admission=Admission.ACCEPTED, retired_at=None).order_by()
 
 
 def _measured(messages: list[Parsed], made: Stored, now: datetime) -> set[str]:
@@ -171,7 +171,7 @@ def _measured(messages: list[Parsed], made: Stored, now: datetime) -> set[str]:
     made.samples, made.repeated = outcome.samples, outcome.repeated
     heard = {owner for owner, _ in bodies}
     if outcome.repeated or outcome.refused:  # what is new says so itself (fleet.telemetry.summing)
-        Device.objects.filter(pk__in=among(heard)).update(last_seen=now)
+        Device.objects.filter(among("pk", heard)).update(last_seen=now)
     return heard
 
 

@@ -23,14 +23,14 @@ log = logging.getLogger(__name__)
 
 #: Messages that need not wait for more; the most of one batch, and their bytes: a message may hold 500 samples.
 BATCH = 500
-MOST = 2000
+MOST = 4000
 MOST_BYTES = 4 * 1024 * 1024
 BATCH_SECONDS = 0.2
 #: Silence after which a batch is stored as it is: the broker may wait for our acknowledgements before it sends more.
 QUIET_SECONDS = 0.03
 #: Messages, and their bytes, between the socket and the database. Beyond it the socket is not read: the broker keeps
 #: the rest.
-HELD = 5000
+HELD = 8000
 HELD_BYTES = 64 * 1024 * 1024
 
 

@@ -26,7 +26,7 @@ from fleet.telemetry.store import TABLE, load
 log = logging.getLogger(__name__)
 
 #: Samples of one transaction.
-MOST = 50_000
+MOST = 100_000
 #: Seconds between two looks, at least and at most, and times of what the last one took.
 REST, LONGEST, SHARE = 0.2, 4.0, 4.0
 #: Memory in which PostgreSQL may group a batch.
@@ -120,18 +120,19 @@ def _roll_up(cursor) -> None:
 
 
 def _sketches(cursor) -> dict[str, dict[rollups.Key, dict[int, int]]]:
-    """What the batch adds to the sketches of each resolution's rows."""
+    """What the batch adds to the sketches of each resolution's rows: each sample is added once, then their sums are."""
     cursor.execute(
         f"SELECT minute, device_id, device_class, variant, latency FROM {INCOMING} WHERE latency IS NOT NULL"  # noqa: S608  # own names
     )
-    told: dict[tuple, list] = {}
-    for *key, data in cursor.fetchall():
-        told.setdefault(tuple(key), []).append(unpack(data))
+    told: dict[tuple, list[bytes]] = {}
+    for *key, data in cursor:
+        told.setdefault(tuple(key), []).append(data)
+    sums = {key: added(map(unpack, sketches)) for key, sketches in told.items()}
     made = {}
     for resolution in RESOLUTIONS:
         names = slice(1, 2) if "device_id" in resolution.keys else slice(2, 4)
         grouped: dict[rollups.Key, list] = {}
-        for key, bins in told.items():
-            grouped.setdefault((key[0] - key[0] % resolution.seconds, *key[names]), []).extend(bins)
+        for key, bins in sums.items():
+            grouped.setdefault((key[0] - key[0] % resolution.seconds, *key[names]), []).append(bins)
         made[resolution.table] = {key: bins[0] if len(bins) == 1 else added(bins) for key, bins in grouped.items()}
     return made

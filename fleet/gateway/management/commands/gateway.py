@@ -41,7 +41,9 @@ class Command(BaseCommand):
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        gc.freeze()  # what is loaded stays: no collection among the messages has to look through it
+        # What is loaded stays, and a batch makes tens of thousands of objects: looking through them again is in vain.
+        gc.freeze()
+        gc.set_threshold(100_000)
         self.stdout.write("gateway: running")
         while self._wait_to_lead(stop, mine := Leadership()):
             self._lead(stop, mine)
