@@ -175,7 +175,8 @@ class _Reading:
                 for value, quoted in zip(values, form.quoted, strict=True)
             ]
             if form.weak and any(
-                _PHRASE.search(value) and not each.letters for value, each in zip(values, inner, strict=True)
+                _PHRASE.search(value) and not each.letters and not quoted
+                for value, each, quoted in zip(values, inner, form.quoted, strict=True)
             ):
                 continue
             whole = _Read(

@@ -150,7 +150,9 @@ class Silence(models.Model):
         ordering = ("-ends_at",)
 
     def __str__(self):
-        return " and ".join(filter(None, (self.rule.name if self.rule else "", self.query))) or "everything"
+        if self.rule and self.query:
+            return f"“{self.rule.name}” on “{self.query}”"
+        return (self.rule.name if self.rule else self.query) or "everything"
 
 
 class Channel(models.Model):

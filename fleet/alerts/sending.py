@@ -111,9 +111,15 @@ def url(target: str) -> str:
     """Raises Refused. Where it leads is the admin's business: also into this server's own network."""
     try:
         parts = urlsplit(target.strip())
-        named = bool(parts.hostname) and parts.port != 0
+        named = bool(parts.hostname)
     except ValueError:
         named = False
+    try:
+        port = named and parts.port != 0
+    except ValueError:
+        port = False
+    if named and not port:
+        raise Refused("The port of a webhook's address is 1 to 65535.")
     if not named or parts.scheme not in ("http", "https"):
         raise Refused("A webhook's address begins with http:// or https:// and names a host.")
     if parts.username is not None:

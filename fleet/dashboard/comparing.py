@@ -16,8 +16,8 @@ from fleet.telemetry.summary import Summary
 
 #: A quantile is told when at least so many decisions lie beyond it, a success when so many episodes ended.
 BEYOND, EPISODES = 10, 30
-#: Sketches are right within 2 %: of two, less than this apart is no difference.
-LATENCY_APART = 0.04
+#: Sketches are right within 2 %, so neighbouring bins are 4.1 % apart: one bin is no difference, two are.
+LATENCY_APART = 0.06
 STEPS = 60
 COLOURS = ("c1", "c3")
 
@@ -100,8 +100,13 @@ def _latency(name: str, a: Side, b: Side, share: float) -> Line:
     if one is None or other is None or not one:
         return Line(name, (words[0], words[1]))
     moved = (other - one) / one
-    better = None if abs(moved) < LATENCY_APART else moved < 0
+    better = None if alike(one, other) else moved < 0
     return Line(name, (words[0], words[1]), apart=say.signed_percent(moved), better=better)
+
+
+def alike(one: float, other: float) -> bool:
+    """Whether two latencies are the same as far as is known, whichever is the first."""
+    return max(one, other) < min(one, other) * (1 + LATENCY_APART)
 
 
 def _told(figure: Figure, value: float | None, side: Side) -> str:
@@ -183,12 +188,12 @@ def verdict(a: Side, b: Side) -> str:
 
 def _faster(a: Side, b: Side) -> str:
     one, other = a.latency(0.95) or 0.0, b.latency(0.95) or 0.0
-    if abs(other - one) / one < LATENCY_APART:
-        return gettext("Both take the same time: p95 {one} and {other}").format(
-            one=say.milliseconds(one), other=say.milliseconds(other)
-        )
-    faster, slower = gettext("{name} is faster: p95 {b} against {a}"), gettext("{name} is slower: p95 {b} against {a}")
-    words = faster if other < one else slower
+    if alike(one, other):
+        words = gettext("{name} takes the same time: p95 {b} against {a}")
+    elif other < one:
+        words = gettext("{name} is faster: p95 {b} against {a}")
+    else:
+        words = gettext("{name} is slower: p95 {b} against {a}")
     return words.format(name=b.name, b=say.milliseconds(other), a=say.milliseconds(one))
 
 

@@ -34,6 +34,7 @@
       box.querySelectorAll('[data-range-key]').forEach((link) => {
         if (link.dataset.rangeKey === view.range && !view.zoomed) { link.setAttribute('aria-current', 'true'); } else { link.removeAttribute('aria-current'); }
       });
+      box.querySelectorAll('a[download]').forEach((link) => { link.search = view.query(); }); // files of what is shown
       box.querySelectorAll('[data-zoom=reset]').forEach((button) => { button.hidden = !view.zoomed; });
       box.querySelectorAll('[data-marks]').forEach((button) => { button.setAttribute('aria-pressed', !view.hidden.has(button.dataset.marks)); });
     }

@@ -74,7 +74,8 @@
       event.preventDefault();
       const by = event.key === 'ArrowDown' ? 1 : -1;
       if (options.length) { select(options[(now + by + options.length) % options.length]); }
-    } else if (event.key === 'Enter') { event.preventDefault(); go(options[now]); }
+    } else if (event.key === 'Enter') { event.preventDefault(); go(options[now]);
+    } else if (event.key === 'Escape') { event.preventDefault(); dialog.close(); } // else it empties the field first
   });
   list.addEventListener('click', (event) => go(event.target.closest('[role=option]')));
 })();

@@ -1,17 +1,20 @@
 """One device: what it reported against what it should be, where its decisions' time goes, what was done with it."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
-from django.db.models import BigIntegerField, Exists, Max, OuterRef, Sum, Value
+from django.db.models import BigIntegerField, Exists, OuterRef, Value
 from django.utils.translation import gettext, gettext_lazy
 
 from agent.inference import budgets, selection
 from agent.inference.runtimes import Backend
 from agent.wire import restraints
 from agent.wire.hardware import DeviceClass
+from agent.wire.latency import added, quantile
 from agent.wire.messages import LIGHT, Budgets, Config, Over, Restraint, Runtime
 from agent.wire.states import DEPLOYMENT_OPEN
 from agent.wire.states import Deployment as State
@@ -19,7 +22,6 @@ from agent.wire.tags import written
 from fleet.dashboard.figures import duration, milliseconds, plural
 from fleet.dashboard.selectors.alerts import alerted
 from fleet.dashboard.selectors.naming import Running, name_of, running
-from fleet.dashboard.selectors.series import weighted
 from fleet.dashboard.words import listed
 from fleet.devices.models import Device, Group, Tag
 from fleet.devices.services import BUDGETS, DECISION_BUDGETS
@@ -29,6 +31,7 @@ from fleet.rollouts.waiting import reason, with_ahead
 from fleet.search.groups import having
 from fleet.sentences import said
 from fleet.telemetry.models import Sample
+from fleet.telemetry.sketches import unpack
 from fleet.units import rate_words
 
 RECENT = timedelta(minutes=15)
@@ -228,7 +231,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Where a decision's time went in the last 15 minutes: means in milliseconds; p95 is the highest reported.
+    """Where a decision's time went in the last 15 minutes: means in milliseconds, and the p95 of all of them.
 
     over counts how often a budget was broken, by its name on the wire; refused are requests that waited too long.
     """
@@ -243,23 +246,26 @@ class Budget:
 
 def budget(device_id: str, now: datetime) -> Budget | None:
     """None when nothing was decided, or the stages were not reported. One query."""
-    names = [f"stage_{name}" for name in STAGES]
-    rows = Sample.objects.filter(device_id=device_id, at__gte=now - RECENT, decisions__gt=0)
-    sums = rows.aggregate(
-        count=Sum("decisions"),
-        p95=Max("latency_p95"),
-        waited=Sum("refused"),
-        **{f"{name}_": weighted(name) for name in names},
-        **{f"over_{name}_": Sum(f"over_{name}") for name in Over.__struct_fields__},
-    )
-    if not sums["count"] or sums["stage_compute_"] is None:
+    counted = ["decisions", "refused", *(f"over_{name}" for name in Over.__struct_fields__)]
+    recent = Sample.objects.filter(device_id=device_id, at__gte=now - RECENT, decisions__gt=0)
+    rows = list(recent.values(*counted, "latency", *(f"stage_{name}" for name in STAGES)))
+    sums = {name: sum(row[name] for row in rows) for name in counted}
+    means = {name: _mean(rows, f"stage_{name}") for name in STAGES}
+    if means["compute"] is None:
         return None
-    stages = [Stage(name, sums[f"stage_{name}_"] or 0.0, fill) for name, fill in STAGES.items()]
-    if not sums["stage_network_"]:
+    stages = [Stage(name, means[name] or 0.0, fill) for name, fill in STAGES.items()]
+    if not means["network"]:
         stages.pop()  # all of it was decided on the device
-    over = {name: sums[f"over_{name}_"] for name in Over.__struct_fields__}
+    over = {name: sums[f"over_{name}"] for name in Over.__struct_fields__}
     total = sum(stage.milliseconds for stage in stages)
-    return Budget(sums["count"], stages, total, sums["p95"], over, sums["waited"])
+    p95 = quantile(added(unpack(row["latency"]) for row in rows if row["latency"]), 0.95)
+    return Budget(sums["decisions"], stages, total, p95, over, sums["refused"])
+
+
+def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    """Of a figure of samples, each counting as often as it has decisions."""
+    known = [(row[name], row["decisions"]) for row in rows if row[name] is not None]
+    return sum(value * count for value, count in known) / sum(count for _, count in known) if known else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,11 +172,12 @@ def test_a_model_without_a_card_leaves_it_idle_and_it_says_so_once(running, tmp_
 
 def test_a_robot_that_asks_ahead_never_waits_for_a_decision(running, monkeypatch):
     """A chunk takes longer than a decision: asked for afterwards that is waited for, asked for ahead it is there."""
-    waits, computes = {}, {}
+    waits, computes, fastest = {}, {}, {}
     for ahead in (False, True):
         engine, meter, _, model = running("arm", ahead=ahead, loops=3, rate_hz=1000)
-        slowest = max(_timed(model) for _ in range(10))
-        monkeypatch.setattr(Arm, "seconds", max(0.05, 3 * slowest))  # however busy this machine is
+        took = [_timed(model) for _ in range(10)]
+        fastest[ahead] = min(took)
+        monkeypatch.setattr(Arm, "seconds", max(0.05, 3 * max(took)))  # however busy this machine is
         engine.swap(model)
         robot = wait_for("the arm", lambda: MADE[-1] if len(MADE) == 1 + ahead else None)  # noqa: B023 -- at once
         wait_for("15 chunks", lambda: robot.chunks >= 15, 60)  # noqa: B023 -- at once
@@ -184,7 +185,7 @@ def test_a_robot_that_asks_ahead_never_waits_for_a_decision(running, monkeypatch
         waits[ahead], computes[ahead] = robot.waits, meter.look().stages.compute / 1e3
 
     middle = len(waits[False]) // 2
-    assert waits[False][middle] >= computes[False] / 2
+    assert waits[False][middle] >= fastest[False] / 2
     assert waits[True][middle] <= max(0.003, computes[True] / 4)
     assert meter.look().ahead >= 10
     took = sum(ended - begun for begun, ended in robot.times) / len(robot.times)

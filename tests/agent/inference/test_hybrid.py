@@ -130,7 +130,7 @@ def trouble(endpoint: Endpoint, **how: Any) -> Iterator[None]:
 @pytest.mark.parametrize(
     "how",
     [
-        {"delay": 1.0},
+        {"delay": 2.0},
         {"drip": True},
         {"status": 500},
         {"status": 429, "headers": {"Retry-After": "1"}},
@@ -153,11 +153,11 @@ def trouble(endpoint: Endpoint, **how: Any) -> Iterator[None]:
     ],
 )
 def test_a_server_that_does_not_answer_rightly_in_time_is_replaced_within_the_deadline(devices, how):
-    device = devices(deadline_ms=200.0)
+    device = devices(deadline_ms=800.0)
     with trouble(device.endpoint, **how):
         began = time.monotonic()
         assert device.decided() == HERE
-        assert 1e3 * (time.monotonic() - began) < 200.0
+        assert 1e3 * (time.monotonic() - began) < 800.0
         assert not device.remotes[-1].ready, "it is not asked again at once"
         assert device.decided() == HERE
         assert len(device.endpoint.asked) == 1
@@ -174,12 +174,12 @@ def test_a_request_of_the_programs_own_fault_closes_nothing(devices):
 
 
 def test_a_server_that_dies_costs_nothing_and_comes_back(devices, tmp_path):
-    device = devices(deadline_ms=200.0)
+    device = devices(deadline_ms=800.0)
     assert device.decided() == THERE
     device.endpoint.gone()
     began = time.monotonic()
     assert device.decided() == HERE
-    assert 1e3 * (time.monotonic() - began) < 200.0
+    assert 1e3 * (time.monotonic() - began) < 800.0
     with serving(tmp_path / "there", port=device.endpoint.port) as again:
         device.endpoint = again
         device.wait()

@@ -211,7 +211,7 @@ def test_a_silence_is_made_and_ended(operating, hot):
     said = text_of(operating.get("/alerts/silences"))
     assert "New fan · by operator-person" in said
     answer = operating.post(f"/alerts/silences/{silence.pk}/end", follow=True)
-    assert "Alerts of Hot and arm-1 are told again." in answer.text
+    assert "Alerts of “Hot” on “arm-1” are told again." in answer.text
     assert rows(operating.get("/alerts?show=silenced")) == []
 
 

@@ -115,12 +115,16 @@ def test_a_zoom_in_one_chart_is_a_zoom_of_all_and_a_link_shows_it_again(open_pag
     again = open_page(path_of(page))
     drawn(again)
     assert zoomed(again) == (start, end)
+    file = page.locator("#device-charts a[download]").first
+    expect(file).to_have_attribute("href", re.compile(rf"\?range=1h&from={start}&to={end}$"))
     assert x_range(again, "temperature") == x_range(page, "temperature")
     page.get_by_role("button", name="Reset zoom").click()
     drawn(page)
     expect(page).to_have_url(re.compile(r"\?range=1h$"))
     low, high = x_range(page, "temperature")
     assert high - low == before[1] - before[0]
+    page.locator("[data-range-key='24h']").click()
+    expect(file).to_have_attribute("href", re.compile(r"\?range=24h$"))
 
 
 def test_a_double_click_takes_the_zoom_back(open_page, measured):

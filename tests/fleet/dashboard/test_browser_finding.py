@@ -63,6 +63,7 @@ def test_ctrl_k_finds_a_device_and_goes_there(open_page, fleet):
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/devices/{device.pk}")
     page.keyboard.press("Control+k")
+    page.keyboard.type("berl")
     page.keyboard.press("Escape")
     expect(page.locator("#palette")).to_be_hidden()
 

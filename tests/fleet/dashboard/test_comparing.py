@@ -52,9 +52,12 @@ def test_the_second_is_told_against_the_first():
 
 
 def test_what_a_sketch_cannot_tell_apart_is_no_difference():
-    a, b = side("old", 40.0), side("new", 41.0)
-    assert verdict(a, b).startswith("Both take the same time")
+    a, b = side("old", 40.0), side("new", 42.0)
+    assert bin_of(40.0) + 1 == bin_of(42.0)
+    assert verdict(a, b).startswith("new takes the same time")
+    assert verdict(b, a).startswith("old takes the same time"), "whichever is the first"
     assert line("Latency p95", a, b).better is None
+    assert line("Latency p95", a, side("newer", 44.0)).better is False
 
 
 @pytest.mark.parametrize(("decisions", "told"), [(199, False), (200, True)])

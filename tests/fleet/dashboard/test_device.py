@@ -6,12 +6,14 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from agent.wire.latency import bin_of
 from agent.wire.states import Deployment as State
-from fleet.dashboard.selectors.device import phases
+from fleet.dashboard.selectors.device import budget, phases
 from fleet.devices import services
 from fleet.devices.models import Device
 from fleet.rollouts.models import Deployment
 from fleet.telemetry.models import Sample
+from fleet.telemetry.sketches import pack
 from tests.fleet.builders import make_variant, make_version
 from tests.fleet.dashboard.device_page import page, samples
 
@@ -87,6 +89,15 @@ def test_the_time_of_a_decision_is_weighed_by_how_many_there_were(viewer, device
     text = page(viewer, device)
     assert "100 decisions" in text
     assert re.search(r"<span>compute</span> <b class=\"num\">20.ms</b> <span class=\"num muted\">83.%", text)
+
+
+def test_one_slow_sample_is_not_the_p95_of_all_decisions(viewer, device):
+    now = timezone.now()
+    common = {"device": device, "received_at": now, "boot_id": "b", "stage_compute": 5.0}
+    for seq, (count, took) in enumerate(((97, 5.0), (3, 200.0))):
+        latency = pack({bin_of(took): count})
+        Sample.objects.create(**common, at=now, seq=seq, decisions=count, latency_p95=took, latency=latency)
+    assert 4.9 <= budget(device.pk, now).p95 <= 5.1
 
 
 def test_without_timed_decisions_the_page_says_so(viewer, device):

@@ -73,6 +73,7 @@ def test_what_a_message_is_about_is_translated_too(operating):
 
 
 def test_a_rule_that_is_there_from_the_start_is_translated_until_somebody_renames_it(operating):
+    Rule.objects.get_or_create(name="Too hot", condition="temperature", threshold=80)
     rules = "/alerts/rules"
     assert "温度过高" in operating.get(rules, headers=CHINESE).text
     Rule.objects.filter(name="Too hot").update(name="Too hot for Berlin")
