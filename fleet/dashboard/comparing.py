@@ -26,7 +26,7 @@ COLOURS = ("c1", "c3")
 class Side:
     """One of the two. running: decisions by what decided them, classes: by device class, both as people say them.
 
-    What is compared is no mix: it is left empty.
+    What is compared is no mix: it is left empty. simulated: of its devices at least one.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Side:
     running: Counter[str] = field(default_factory=Counter)
     classes: Counter[str] = field(default_factory=Counter)
     facts: tuple[str, ...] = ()
+    simulated: bool = False
 
     @property
     def decisions(self) -> int:
@@ -231,6 +232,12 @@ def cautions(a: Side, b: Side) -> list[str]:
     if a.facts != b.facts:
         known, other = (listed(side.facts) or gettext("nothing known") for side in (a, b))
         found.append(gettext("{a}: {known}. {b}: {other}.").format(a=a.name, known=known, b=b.name, other=other))
+    if simulated := [side.name for side in (a, b) if side.simulated]:
+        found.append(
+            gettext("Simulated devices decide in the time of the computer that they are simulated on: {names}.").format(
+                names=listed(simulated)
+            )
+        )
     sources = {_source(side) for side in (a, b)} - {""}
     if len(sources) > 1:
         told = clauses(gettext("{name} {of_it}").format(name=side.name, of_it=_source(side)) for side in (a, b))

@@ -1,7 +1,7 @@
 """Two versions or variants, two classes, two devices: found by what an address names, with what they did in a time."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
@@ -119,7 +119,7 @@ class Compared:
 
 
 def compared(given: Asked) -> Compared:
-    """Four queries at most."""
+    """Five queries at most."""
     return {"version": _versions, "class": _classes, "device": _devices}[given.kind](given)
 
 
@@ -157,8 +157,8 @@ def _versions(given: Asked) -> Compared:
         if digests
         else {}
     )
-    names = {row[3]: row[2] for row in rows}
-    made = {side: _version_side(one, parts, names) for side, one in known.items() if one}
+    simulated = _simulated("active_manifest", digests)
+    made = {side: _version_side(one, parts, simulated) for side, one in known.items() if one}
     return Compared(made.get("a"), made.get("b"), problems)
 
 
@@ -181,10 +181,18 @@ def _wanted(text: str, rows: Iterable[tuple[str, int, str, str]]) -> _Wanted | N
     return _Wanted(name, reverse("models.version", args=mine[0][:2]), frozenset(row[3] for row in mine))
 
 
-def _version_side(one: _Wanted, parts: Mapping[tuple[str, ...], Summary], names: Mapping[str, str]) -> Side:
+def _version_side(one: _Wanted, parts: Mapping[tuple[str, ...], Summary], simulated: set[str]) -> Side:
     mine = {key: each for key, each in parts.items() if key[1] in one.manifests}
     classes = _decided((class_label(key[0]), each) for key, each in mine.items())
-    return Side(one.name, one.url, merged(mine.values()), Counter(), classes)
+    return Side(
+        one.name, one.url, merged(mine.values()), classes=classes, simulated=not simulated.isdisjoint(one.manifests)
+    )
+
+
+def _simulated(column: str, values: Collection[str]) -> set[str]:
+    """Those of `values` that simulated devices have in a column."""
+    devices = Device.objects.filter(**{f"{column}__in": values}, simulated=True, retired_at=None)
+    return set(devices.order_by().values_list(column, flat=True).distinct()) if values else set()
 
 
 def _decided(parts: Iterable[tuple[str, Summary]]) -> Counter[str]:
@@ -206,20 +214,23 @@ def _classes(given: Asked) -> Compared:
     }
     parts = summaries(*given.span, "device_class", "manifest")
     names = running(key[1] for key in parts)
+    simulated = _simulated("device_class", [text for text in texts.values() if text in CLASSES])
     made = {
-        side: _class_side(text, {key[1]: each for key, each in parts.items() if key[0] == text}, names)
+        side: _class_side(
+            text, {key[1]: each for key, each in parts.items() if key[0] == text}, names, text in simulated
+        )
         for side, text in texts.items()
         if text in CLASSES
     }
     return Compared(made.get("a"), made.get("b"), problems)
 
 
-def _class_side(name: str, parts: Mapping[str, Summary], names: Mapping) -> Side:
+def _class_side(name: str, parts: Mapping[str, Summary], names: Mapping, simulated: bool) -> Side:
     label = class_label(name)
     ran = _decided(
         (names[key].version if key in names else gettext("something unknown"), each) for key, each in parts.items()
     )
-    return Side(label, f"{reverse('devices')}?q=class:{name}", merged(parts.values()), ran)
+    return Side(label, f"{reverse('devices')}?q=class:{name}", merged(parts.values()), ran, simulated=simulated)
 
 
 # --- Devices --------------------------------------------------------------------------------------------------------
@@ -249,10 +260,10 @@ def _device_side(device: Device, summary: Summary, names: Mapping) -> Side:
     facts = (
         class_label(device.device_class),
         device.hardware.get("board") or gettext("board not reported"),
-        *((gettext("simulated: the time of the computer that it is simulated on"),) if device.simulated else ()),
         gettext("runs {known}").format(known=known) if known else gettext("runs nothing that the catalog knows"),
     )
-    return Side(device.name, reverse("devices.detail", args=(device.pk,)), summary, facts=facts)
+    url = reverse("devices.detail", args=(device.pk,))
+    return Side(device.name, url, summary, facts=facts, simulated=device.simulated)
 
 
 # --- To choose from -------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ class Fleet:
 
     late are the online ones whose p95 is above the promise; timed the online ones that reported a latency. power is
     the sum of what was reported, in watts, by `powered` devices, `estimated` of which did not measure it. running
-    counts devices by manifest; an empty one is none.
+    counts devices by manifest; an empty one is none. simulated are those whose latency is another computer's.
     """
 
     classes: list[ClassLine]
@@ -43,6 +43,7 @@ class Fleet:
     powered: int
     estimated: int
     running: Counter[str]
+    simulated: int
 
     @property
     def power_source(self) -> str:
@@ -71,6 +72,7 @@ def fleet(now: datetime, promise_ms: float) -> Fleet:
             watts=Sum("power"),
             powered=Count("power"),
             estimated=Count("power", filter=Q(power_source="estimated")),
+            simulated=Count("pk", filter=Q(simulated=True)),
         )
     )
     by_class: dict[str, Counter[str]] = {}
@@ -78,6 +80,7 @@ def fleet(now: datetime, promise_ms: float) -> Fleet:
     for row in rows:
         counted = by_class.setdefault(row["device_class"], Counter())
         counted[f"n_{row['state_']}"] += row["n"]
+        counted["simulated"] += row["simulated"]
         running[row["active_manifest"]] += row["n"]
         if row["state_"] == Liveness.ONLINE:
             counted.update({name: row[name] or 0 for name in ("late", "timed", "watts", "powered", "estimated")})
@@ -90,6 +93,7 @@ def fleet(now: datetime, promise_ms: float) -> Fleet:
         powered=whole["powered"],
         estimated=whole["estimated"],
         running=running,
+        simulated=whole["simulated"],
     )
 
 

@@ -74,7 +74,7 @@ def test_two_devices_and_what_else_differs(viewer):
     text = page(viewer, f"/compare?kind=device&a={one.pk}&b=other&range=1h")
     assert "other is faster" in text
     assert "one: embedded, Pi, runs nothing" in text
-    assert "simulated: the time of the computer" in text
+    assert "Simulated devices decide in the time of the computer that they are simulated on: other." in text
 
 
 def test_the_second_side_suggests_itself_and_stands_in_the_address(viewer, versions):
