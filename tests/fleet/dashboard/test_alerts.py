@@ -244,12 +244,16 @@ def test_a_webhook_is_made_and_shows_how_to_check_it(managing, db):
 
 def test_a_test_is_put_into_the_outbox(managing, db):
     channel = Channel.objects.create(name="ops", kind="email", target="a@example.org")
-    answer = managing.post(f"/alerts/channels/{channel.pk}/test", follow=True)
+    test = f"/alerts/channels/{channel.pk}/test"
+    for page in ("/alerts/channels", f"/alerts/channels/{channel.pk}"):
+        assert f'action="{test}"' in managing.get(page).text
+    answer = managing.post(test, follow=True)
     assert "A test is on its way to ops" in answer.text
     assert "A test of the channel ops, sent by admin-person" in answer.text
     assert Delivery.objects.get().state == "queued"
     Channel.objects.update(enabled=False)
-    assert "ops is turned off" in managing.post(f"/alerts/channels/{channel.pk}/test", follow=True).text
+    assert f'action="{test}"' not in managing.get(f"/alerts/channels/{channel.pk}").text
+    assert "ops is turned off" in managing.post(test, follow=True).text
     assert Delivery.objects.count() == 1
 
 
@@ -269,6 +273,8 @@ def test_a_bad_address_is_said_and_a_channel_is_changed_and_deleted(managing, db
     answer = managing.post("/alerts/channels/new", given)
     assert answer.status_code == 422
     assert "begins with http:// or https://" in answer.text
+    answer = managing.post("/alerts/channels/new", {**given, "target": "http://127.0.0.1:99999/"})
+    assert "The port of a webhook&#x27;s address is 1 to 65535." in answer.text
     channel = Channel.objects.create(name="ops", kind="email", target="a@example.org")
     managing.post(f"/alerts/channels/{channel.pk}", {"name": "ops", "target": "b@example.org", "severity": "info"})
     channel.refresh_from_db()
