@@ -36,3 +36,9 @@ def agent(broker: TestBroker, tmp_path: Path) -> Iterator[Callable[..., AgentPro
     yield start
     for each in started:
         each.kill()
+
+
+@pytest.fixture
+def server_comes_first(monkeypatch) -> None:
+    """After a broker was away. It keeps no session for the test's server: what a device says before is lost."""
+    monkeypatch.setattr("agent.link.connection.delay", lambda *_: 3.0)

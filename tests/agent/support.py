@@ -67,6 +67,7 @@ class Server:
         self._client.max_inflight_messages_set(50)
         self._client.on_connect = self._connected
         self._client.on_subscribe = lambda *_: self._ready.set()
+        self._client.on_disconnect = lambda *_: self._ready.clear()
         self._client.on_message = self._received
         self._client.reconnect_delay_set(0.05, 0.05)
         self._port = port
@@ -74,9 +75,13 @@ class Server:
     def start(self) -> "Server":
         self._client.connect("127.0.0.1", self._port)
         self._client.loop_start()
+        self.wait_until_subscribed()
+        return self
+
+    def wait_until_subscribed(self) -> None:
+        """What is published before is lost to it: its broker keeps no session for it."""
         if not self._ready.wait(10):
             raise TimeoutError("the test server could not subscribe within 10 s")
-        return self
 
     def stop(self) -> None:
         self._client.disconnect()

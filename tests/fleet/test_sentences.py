@@ -127,9 +127,9 @@ def test_what_is_of_no_form_stays_as_it_is(said):
     ],
 )
 def test_hostile_text_costs_no_time(hostile):
-    began = time.process_time()
+    began = time.thread_time()
     CHINESE.say(hostile)
-    assert time.process_time() - began < 0.2
+    assert time.thread_time() - began < 0.2
 
 
 @pytest.fixture
@@ -187,9 +187,9 @@ def test_a_hundred_rows_cost_less_than_five_milliseconds():
     forms = {f"{{0}} {word} {other} {{1}}": "{0}{1}" for word in WORDS for other in WORDS}
     known = Sentences({**forms, "{0} was retired by {1}": "{1} 使 {0} 退役"})
     rows = [f"camera-{number:04d} was retired by operator-{number}" for number in range(100)]
-    began = time.process_time()
+    began = time.thread_time()
     read = [known.say(row) for row in rows]
-    assert time.process_time() - began < 0.005 * 4  # a busy machine
+    assert time.thread_time() - began < 0.005 * 4  # a busy machine
     assert read[7] == "operator-7 使 camera-0007 退役"
 
 

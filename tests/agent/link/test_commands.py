@@ -220,7 +220,7 @@ def test_an_order_taken_before_the_restart_and_not_begun_runs_after_it(bench, se
     assert desk.ran == ["benchmark 9"]
 
 
-def test_an_answer_that_found_no_link_is_given_at_the_next_connect(bench, server, broker):
+def test_an_answer_that_found_no_link_is_given_at_the_next_connect(bench, server, broker, server_comes_first):
     desk = bench()
     server.order(order("slow", 1))
     wait_for("it to run", lambda: server.command_states("c-1")[-1:] == ["running"])
@@ -229,6 +229,7 @@ def test_an_answer_that_found_no_link_is_given_at_the_next_connect(bench, server
     desk.gate.set()
     wait_for("the end in the journal", lambda: desk.journal.last("c-1").state == "succeeded")
     broker.start()
+    server.wait_until_subscribed()
 
     wait_for("the answer", lambda: server.command_states("c-1")[-1:] == ["succeeded"])
 

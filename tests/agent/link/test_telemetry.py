@@ -61,7 +61,7 @@ def test_samples_arrive_in_order(telemetry, server):
     assert came == list(range(1, len(came) + 1))
 
 
-def test_a_lost_link_loses_no_sample(telemetry, server, broker):
+def test_a_lost_link_loses_no_sample(telemetry, server, broker, server_comes_first):
     _, connection, sampler = telemetry
     wait_for("some samples", lambda: len(numbers(server)) >= 3)
     broker.stop()
@@ -69,6 +69,7 @@ def test_a_lost_link_loses_no_sample(telemetry, server, broker):
     before = sampler.taken
     wait_for("samples taken without a link", lambda: sampler.taken > before + 20)
     broker.start()
+    server.wait_until_subscribed()
 
     wait_for("all that were taken", lambda: set(range(1, before + 20)) <= set(numbers(server)))
 

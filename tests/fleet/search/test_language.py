@@ -230,7 +230,7 @@ def test_garbage_is_read_or_refused_and_quickly():
         "a",
         *STATES,
     ]
-    began = time.process_time()
+    began = time.thread_time()
     garbage = ["".join(pick.choice(pieces) for _ in range(pick.randint(1, 120)))[:LONGEST] for _ in range(2000)]
     garbage += ['"' * 499, "\\" * 499, 'a"' + "\\" * 400, "(" * 499, "a:" * 249, "<" * 499, '"a' * 249]
     for text in garbage:
@@ -240,4 +240,4 @@ def test_garbage_is_read_or_refused_and_quickly():
             assert str(problem).endswith("."), text
             assert 0 <= problem.at <= len(text), text
             assert problem.at + problem.length <= len(text), text
-    assert time.process_time() - began < 20
+    assert time.thread_time() - began < 20
