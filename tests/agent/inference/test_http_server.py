@@ -154,7 +154,9 @@ def test_one_program_too_many_is_told_so_and_one_that_leaves_makes_room():
 def test_large_bodies_share_one_bound():
     with serving(admitted=1500, body=1000, body_seconds=5) as port:
         with socket.create_connection(("127.0.0.1", port)) as slow:
-            slow.sendall(b"POST / HTTP/1.1\r\nContent-Length: 1000\r\n\r\nhalf")
+            slow.sendall(b"POST / HTTP/1.1\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n")
+            assert slow.recv(4096).startswith(b"HTTP/1.1 100 "), "it is the first to have room"
+            slow.sendall(b"half")
             said = b"POST / HTTP/1.1\r\nContent-Length: 1000\r\nConnection: close\r\n\r\n" + b"x" * 1000
             wait_for("it to be too much", lambda: spoken(port, said).startswith(b"HTTP/1.1 503 "))
         wait_for("room again", lambda: spoken(port, said).startswith(b"HTTP/1.1 200 "))
